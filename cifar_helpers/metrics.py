@@ -1,0 +1,476 @@
+"""What a set of predictions is worth: NumPy arrays in, plain numbers out.
+
+Throughout, `labels` are integers of shape `(n,)` in [0, classes) and `probabilities` are floats of
+shape `(n, classes)` in [0, 1] whose rows sum to 1. Any float type will do (stored results are
+float16); the arithmetic is float64. Accuracies and shares are fractions in [0, 1]. Arrays that
+break these rules raise ValueError.
+"""
+
+import numpy as np
+from scipy import optimize, special, stats
+from sklearn import metrics as sklearn_metrics
+
+# Keras clips here before the logarithm; it bounds the loss of one image at 16.1.
+_SMALLEST_PROBABILITY = 1e-7
+# float16 rounding moves a row's sum by less than 1e-3; logits miss 1 by far more than this.
+_ROW_SUM_TOLERANCE = 1e-2
+_TEMPERATURES = (0.05, 20.0)
+
+
+def predictions(probabilities) -> np.ndarray:
+    """The most probable class of each image.
+
+    Args:
+        probabilities: float `(n, classes)`.
+
+    Returns:
+        int64 `(n,)`; a tie goes to the class with the lowest number.
+    """
+    return _checked_probabilities(probabilities).argmax(axis=1)
+
+
+def accuracy(labels, probabilities) -> float:
+    """Share of images whose most probable class is the true one.
+
+    Args:
+        labels: integers `(n,)`.
+        probabilities: float `(n, classes)`.
+
+    Returns:
+        A fraction in [0, 1].
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    return float(np.mean(probabilities.argmax(axis=1) == labels))
+
+
+def cross_entropy(labels, probabilities) -> float:
+    """Mean negative log-likelihood of the true classes.
+
+    Probabilities are clipped to [1e-7, 1 - 1e-7] first, as Keras' categorical cross-entropy does.
+
+    Args:
+        labels: integers `(n,)`.
+        probabilities: float `(n, classes)`.
+
+    Returns:
+        Nats an image, in [0, 16.12]; ln(classes) for a uniform guess.
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    true = probabilities[np.arange(len(labels)), labels]
+    clipped = np.clip(true, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+    return float(-np.log(clipped).mean())
+
+
+def accuracy_interval(labels, probabilities, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of the accuracy: how far a test set of this size pins it down.
+
+    It covers the draw of the test images, not the draw of the training run; for that see
+    `seeds_interval`.
+
+    Reference: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+    Journal of the American Statistical Association 22 (158), 1927.
+
+    Args:
+        labels: integers `(n,)`.
+        probabilities: float `(n, classes)`.
+        confidence: the interval's coverage, in (0, 1).
+
+    Returns:
+        The lower and the upper limit, fractions in [0, 1].
+    """
+    _check_confidence(confidence)
+    labels, probabilities = _checked(labels, probabilities)
+    correct = int(np.sum(probabilities.argmax(axis=1) == labels))
+    interval = stats.binomtest(correct, len(labels)).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def seeds_interval(values, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's t interval of the mean over training runs that differ in their seed only.
+
+    Reference: Student, "The Probable Error of a Mean", Biometrika 6 (1), 1908.
+
+    Args:
+        values: one number a seed, `(seeds,)`, in any unit.
+        confidence: the interval's coverage, in (0, 1).
+
+    Returns:
+        The lower and the upper limit in the unit of `values`; None for fewer than two values, which
+        say nothing about their spread.
+    """
+    _check_confidence(confidence)
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError(f"values must be finite numbers of shape (seeds,); received {values!r}.")
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def confusion_matrix(labels, predicted, classes: int = 10) -> np.ndarray:
+    """How often each class was taken for each.
+
+    Args:
+        labels: integers `(n,)` in [0, classes), the true classes.
+        predicted: integers `(n,)` in [0, classes).
+        classes: number of classes.
+
+    Returns:
+        int64 `(classes, classes)`, images; rows are true classes, columns predicted ones.
+    """
+    labels, predicted = _checked_classes({"labels": labels, "predicted": predicted}, classes)
+    matrix = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(classes))
+    return matrix.astype(np.int64)
+
+
+def per_class(labels, predicted, class_names) -> list[dict]:
+    """Precision, recall and F1 of each class.
+
+    Args:
+        labels: integers `(n,)` in [0, classes), the true classes.
+        predicted: integers `(n,)` in [0, classes).
+        class_names: one name a class, in the order of the numbers.
+
+    Returns:
+        One dict a class: `class` (name), `precision`, `recall`, `f1`, `accuracy` (fractions),
+        `support` (images of the class). The accuracy of a class is the share of its images that
+        were recognised: its recall. Precision is 0 for a class that was never predicted, recall
+        for a class without images.
+    """
+    classes = len(class_names)
+    labels, predicted = _checked_classes({"labels": labels, "predicted": predicted}, classes)
+    scores = sklearn_metrics.precision_recall_fscore_support(
+        labels, predicted, labels=range(classes), zero_division=0
+    )
+    return [
+        {
+            "class": str(name),
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "accuracy": float(recall),
+            "support": int(support),
+        }
+        for name, precision, recall, f1, support in zip(class_names, *scores, strict=True)
+    ]
+
+
+def confused_pairs(matrix, class_names, top: int = 10) -> list[dict]:
+    """The most frequent mistakes, the two directions of a pair counted apart.
+
+    Args:
+        matrix: integers `(classes, classes)`, rows true, as `confusion_matrix` gives.
+        class_names: one name a class.
+        top: how many pairs at the most.
+
+    Returns:
+        Dicts `true`, `predicted` (names), `count` (images), most frequent first; ties in the order
+        of the classes. Pairs that never occurred are left out.
+    """
+    matrix = np.asarray(matrix)
+    classes = len(class_names)
+    if matrix.shape != (classes, classes):
+        raise ValueError(
+            f"matrix must be of shape (classes, classes) for the {classes} class names; received "
+            f"shape {matrix.shape}."
+        )
+    mistakes = matrix * (1 - np.eye(classes, dtype=int))
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:top]
+    return [
+        {
+            "true": str(class_names[true]),
+            "predicted": str(class_names[predicted]),
+            "count": int(mistakes[true, predicted]),
+        }
+        for true, predicted in zip(*np.unravel_index(order, mistakes.shape), strict=True)
+        if mistakes[true, predicted] > 0
+    ]
+
+
+def calibration(labels, probabilities, bins: int = 15) -> dict:
+    """How well confidence matches accuracy: reliability diagram and expected calibration error.
+
+    Images are sorted by confidence, the probability of the predicted class, into bins of equal
+    width, each open below and closed above. The error (ECE) is the mean distance between a bin's
+    accuracy and its confidence, weighted by the images in it.
+
+    Reference: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks",
+    arXiv:1706.04599, ICML 2017.
+
+    Args:
+        labels: integers `(n,)`.
+        probabilities: float `(n, classes)`.
+        bins: number of bins over [0, 1].
+
+    Returns:
+        `ece`, a fraction, and `bins`, from low to high without the empty ones: dicts `low`, `high`
+        (the bin's limits), `confidence` (mean), `accuracy` (fractions) and `count` (images).
+    """
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1; received {bins}.")
+    labels, probabilities = _checked(labels, probabilities)
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    # side="left" puts a confidence that lies on an edge into the bin below it.
+    number = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    filled = [
+        {
+            "low": float(edges[bin_]),
+            "high": float(edges[bin_ + 1]),
+            "confidence": float(confidence[number == bin_].mean()),
+            "accuracy": float(correct[number == bin_].mean()),
+            "count": int(np.sum(number == bin_)),
+        }
+        for bin_ in np.unique(number)
+    ]
+    ece = sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in filled) / len(labels)
+    return {"ece": float(ece), "bins": filled}
+
+
+def temperature_scale(probabilities, temperature: float) -> np.ndarray:
+    """Probabilities with their logits divided by a temperature.
+
+    Above 1 the model becomes less confident, below 1 more; the predicted class stays the same. The
+    logits are the logarithms of the probabilities, clipped at 1e-7.
+
+    Reference: Guo et al. 2017, section 4.2, arXiv:1706.04599.
+
+    Args:
+        probabilities: float `(n, classes)`.
+        temperature: a number above 0.
+
+    Returns:
+        float64 `(n, classes)`, rows summing to 1.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be a number above 0; received {temperature}.")
+    return special.softmax(_logits(_checked_probabilities(probabilities)) / temperature, axis=1)
+
+
+def fit_temperature(labels, probabilities) -> float:
+    """The temperature that makes the true classes most likely.
+
+    Fit it on the validation set and apply it to the test set with `temperature_scale`.
+
+    Reference: Guo et al. 2017, section 4.2, arXiv:1706.04599.
+
+    Args:
+        labels: integers `(n,)`.
+        probabilities: float `(n, classes)`.
+
+    Returns:
+        A number in [0.05, 20], accurate to about 1e-4; the lower end if every prediction is right,
+        since no confidence is then too much.
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    logits = _logits(probabilities)
+    rows = np.arange(len(labels))
+
+    # Convex in the inverse temperature, so that a bounded scalar search finds the minimum.
+    def loss(inverse: float) -> float:
+        return float(-special.log_softmax(logits * inverse, axis=1)[rows, labels].mean())
+
+    low, high = _TEMPERATURES
+    found = optimize.minimize_scalar(
+        loss, bounds=(1 / high, 1 / low), method="bounded", options={"xatol": 1e-6}
+    )
+    return float(np.clip(1 / found.x, low, high))
+
+
+def mcnemar(labels, predicted_a, predicted_b) -> dict:
+    """McNemar's test: do two models differ in accuracy on the same images?
+
+    Only images that one model gets right and the other wrong count. Under the null hypothesis they
+    fall to either side like a fair coin. The p-value is the two-sided mid-p value of that binomial,
+    which holds its level for few images and many.
+
+    References: McNemar, "Note on the sampling error of the difference between correlated
+    proportions or percentages", Psychometrika 12, 1947; Fagerland, Lydersen and Laake, "The McNemar
+    test for binary matched-pairs data", BMC Medical Research Methodology 13:91, 2013 (mid-p).
+
+    Args:
+        labels: integers `(n,)`, the true classes.
+        predicted_a: integers `(n,)`, the first model's classes.
+        predicted_b: integers `(n,)`, the second model's.
+
+    Returns:
+        `only_a`, `only_b` (images that only this model gets right), `statistic` (McNemar's
+        chi-square with one degree of freedom, without continuity correction; 0 if the models never
+        differ) and `p_value` (1 in that case).
+    """
+    right_a, right_b = _right(labels, {"predicted_a": predicted_a, "predicted_b": predicted_b})
+    only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
+    differing, fewer = only_a + only_b, min(only_a, only_b)
+    coin = stats.binom(differing, 0.5)
+    p_value = min(1.0, 2 * coin.cdf(fewer) - coin.pmf(fewer))
+    statistic = (only_a - only_b) ** 2 / differing if differing else 0.0
+    return {
+        "only_a": only_a,
+        "only_b": only_b,
+        "statistic": float(statistic),
+        "p_value": float(p_value),
+    }
+
+
+def bootstrap_difference(
+    labels,
+    predicted_a,
+    predicted_b,
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> dict:
+    """Accuracy of the first model minus that of the second, with a paired bootstrap interval.
+
+    Images are drawn with replacement and both models are scored on the same draw. An image adds
+    +1, 0 or -1 to the difference, so a draw of images is one draw from a multinomial.
+
+    Reference: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
+    (1), 1979 (percentile interval).
+
+    Args:
+        labels: integers `(n,)`, the true classes.
+        predicted_a: integers `(n,)`, the first model's classes.
+        predicted_b: integers `(n,)`, the second model's.
+        seed: of the draws.
+        resamples: number of draws.
+        confidence: the interval's coverage, in (0, 1).
+
+    Returns:
+        `difference`, `low`, `high`: fractions in [-1, 1].
+    """
+    _check_confidence(confidence)
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1; received {resamples}.")
+    right_a, right_b = _right(labels, {"predicted_a": predicted_a, "predicted_b": predicted_b})
+    images = len(right_a)
+    shares = [np.mean(right_a & ~right_b), np.mean(right_a == right_b), np.mean(right_b & ~right_a)]
+    draws = np.random.default_rng(seed).multinomial(images, shares, size=resamples)
+    differences = (draws[:, 0] - draws[:, 2]) / images
+    low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return {"difference": float(shares[0] - shares[2]), "low": float(low), "high": float(high)}
+
+
+def most_confident_mistakes(labels, probabilities, count: int) -> np.ndarray:
+    """The wrong predictions that the model was surest of.
+
+    Args:
+        labels: integers `(n,)`.
+        probabilities: float `(n, classes)`.
+        count: how many at the most.
+
+    Returns:
+        int64 `(m,)` with m <= count, positions in `labels`, by falling confidence; ties in the
+        order of the images.
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    order = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")
+    return wrong[order][:count]
+
+
+def disagreement(predictions: dict[str, np.ndarray], labels) -> dict:
+    """Where models agree, and on which images only one of them is right or wrong.
+
+    Args:
+        predictions: the predicted classes, integers `(n,)`, of two models or more by name.
+        labels: integers `(n,)`, the true classes.
+
+    Returns:
+        `all_right`, `all_wrong`, `mixed`: shares of the images, which sum to 1.
+        `only_right`, `only_wrong`: by model, the share of the images that it alone gets right or
+        wrong.
+        `names`: the models, in order.
+        `agreement`: float64 `(models, models)`, share of the images for which two models predict
+        the same class, right or wrong.
+    """
+    if len(predictions) < 2:
+        raise ValueError(f"predictions must hold two models or more; received {len(predictions)}.")
+    right = np.array(_right(labels, predictions))
+    classes = np.array([np.asarray(predicted) for predicted in predictions.values()])
+    models_right = right.sum(axis=0)
+    all_right, all_wrong = np.mean(models_right == len(right)), np.mean(models_right == 0)
+    only_right = (right & (models_right == 1)).mean(axis=1)
+    only_wrong = (~right & (models_right == len(right) - 1)).mean(axis=1)
+    return {
+        "all_right": float(all_right),
+        "all_wrong": float(all_wrong),
+        "mixed": float(np.mean((models_right > 0) & (models_right < len(right)))),
+        "only_right": dict(zip(predictions, only_right.tolist(), strict=True)),
+        "only_wrong": dict(zip(predictions, only_wrong.tolist(), strict=True)),
+        "names": list(predictions),
+        "agreement": (classes[:, None] == classes[None]).mean(axis=2),
+    }
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
+
+
+def _right(labels, predictions: dict) -> list[np.ndarray]:
+    """For each model, bool `(n,)`: which predictions are right."""
+    (labels,) = _checked_classes({"labels": labels})
+    checked = _checked_classes(predictions)
+    _check_lengths({"labels": labels} | dict(zip(predictions, checked, strict=True)))
+    return [predicted == labels for predicted in checked]
+
+
+def _checked(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:
+    probabilities = _checked_probabilities(probabilities)
+    (labels,) = _checked_classes({"labels": labels}, probabilities.shape[1])
+    _check_lengths({"labels": labels, "probabilities": probabilities})
+    return labels, probabilities
+
+
+def _checked_probabilities(probabilities) -> np.ndarray:
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if probabilities.ndim != 2 or 0 in probabilities.shape:
+        raise ValueError(
+            "probabilities must be of shape (n, classes) with n >= 1; received shape "
+            f"{probabilities.shape}."
+        )
+    # Written so that NaN fails too.
+    if not (probabilities.min() >= 0 and probabilities.max() <= 1 + 1e-6):
+        raise ValueError(
+            f"probabilities must lie in [0, 1]; received {probabilities.min():.3g} to "
+            f"{probabilities.max():.3g}. Apply a softmax to logits first."
+        )
+    sums = probabilities.sum(axis=1)
+    worst = sums[np.abs(sums - 1).argmax()]
+    if abs(worst - 1) > _ROW_SUM_TOLERANCE:
+        raise ValueError(f"each row of probabilities must sum to 1; received a row of {worst:.3g}.")
+    return probabilities
+
+
+def _checked_classes(arrays: dict, classes: int | None = None) -> list[np.ndarray]:
+    """Class numbers as int64 `(n,)`, all of one length; `classes` None leaves them unbounded."""
+    checked = {}
+    for name, values in arrays.items():
+        values = np.asarray(values)
+        if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "iu":
+            raise ValueError(
+                f"{name} must be integers of shape (n,) with n >= 1; received {values.dtype} of "
+                f"shape {values.shape}."
+            )
+        if values.min() < 0 or (classes is not None and values.max() >= classes):
+            upper = "" if classes is None else f" and below {classes}, the number of classes"
+            raise ValueError(
+                f"{name} must be at least 0{upper}; received {values.min()} to {values.max()}."
+            )
+        checked[name] = values.astype(np.int64)
+    _check_lengths(checked)
+    return list(checked.values())
+
+
+def _check_lengths(arrays: dict) -> None:
+    if len({len(values) for values in arrays.values()}) > 1:
+        received = ", ".join(f"{name} of length {len(values)}" for name, values in arrays.items())
+        raise ValueError(f"all arrays must be of the same images; received {received}.")
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1; received {confidence}.")

@@ -1,0 +1,332 @@
+"""Tables and sentences of the notebooks, computed from records, so that they stay true when rerun.
+
+Every function returns something that a notebook displays as the last value of a cell.
+"""
+
+import inspect
+
+import pandas as pd
+from IPython.display import Code, Markdown
+
+from cifar_helpers import metrics, plotting, results
+from cifar_helpers.recipes import Recipe
+from cifar_helpers.results import Result
+
+
+def notice(*sources) -> Markdown:
+    """A box that says which images, and which backbone, a page is about.
+
+    Args:
+        sources: whatever has a `notice()`: the splits' source, the backbone's weights.
+    """
+    return Markdown("\n".join(f"> {source.notice()}\n>" for source in sources))
+
+
+def source(function) -> Code:
+    """A function's source, as it stands in the package."""
+    return Code(inspect.getsource(function), language="python")
+
+
+def split_table(splits) -> pd.DataFrame:
+    """How many images there are for what, in all and of each class."""
+    rows = {}
+    for name in ("train", "validation", "test"):
+        labels = pd.Series(getattr(splits, name).labels)
+        counts = labels.value_counts()
+        each = f"{counts.min():,}" if counts.min() == counts.max() else "varies"
+        rows[name] = {"images": f"{len(labels):,}", "of each class": each}
+    return pd.DataFrame(rows).T
+
+
+def stage_table(stages: list[dict]):
+    """The blocks of a network: shape, parameters and multiply-adds."""
+    table = pd.DataFrame(stages)
+    table["output_shape"] = [" × ".join(map(str, shape)) for shape in table["output_shape"]]
+    table.columns = ["block", "layers", "output", "parameters", "multiply-adds"]
+    table.loc[len(table)] = [
+        "in all",
+        "",
+        "",
+        table["parameters"].sum(),
+        table["multiply-adds"].sum(),
+    ]
+    return table.style.hide(axis="index").format(thousands=",")
+
+
+def recipe_table(plan: list[tuple[Recipe, int]]) -> pd.DataFrame:
+    """What is about to be trained, one column a recipe."""
+    columns = {}
+    for recipe, _ in plan:
+        columns[recipe.name] = {
+            "what changes": recipe.changes,
+            "augmentation": recipe.augmentation.replace("_", " + "),
+            "dropout": "–" if recipe.dropout is None else f"{recipe.dropout:g}",
+            "label smoothing": f"{recipe.label_smoothing:g}",
+            "validation share": f"{recipe.validation_fraction:.0%}",
+            **_phase_rows(recipe),
+            "seeds": ", ".join(str(seed) for other, seed in plan if other == recipe),
+        }
+    return pd.DataFrame(columns)
+
+
+def _phase_rows(recipe: Recipe) -> dict[str, str]:
+    def joined(describe) -> str:
+        return " → ".join(dict.fromkeys(describe(phase) for phase in recipe.phases))
+
+    return {
+        "epochs": " + ".join(str(phase.epochs) for phase in recipe.phases),
+        "batch size": joined(lambda phase: str(phase.batch_size)),
+        "optimizer": joined(lambda phase: phase.optimizer),
+        "learning rate": joined(lambda phase: f"{phase.learning_rate:g}, {phase.schedule}"),
+        "weight decay": joined(lambda phase: f"{phase.weight_decay:g}"),
+        "early stopping": joined(
+            lambda phase: f"{phase.early_stopping} epochs" if phase.early_stopping else "–"
+        ),
+    }
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage with one decimal."""
+    return f"{100 * fraction:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words a reader takes in at a glance."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def label(result: Result) -> str:
+    """Model and recipe as a reader would say them."""
+    name = plotting.MODEL_LABELS[result.record["model"]]
+    if result.record["backbone"]:
+        backbone = result.record["backbone"]["backbone"]
+        name = f"{name} ({backbone}, {result.record['image_size']} px)"
+    return f"{name}, {result.record['recipe']}"
+
+
+def results_table(found: list[Result]):
+    """The results beside the published figures, which stand only beside real CIFAR-10."""
+    table = results.results_table(found)
+    shown = pd.DataFrame(
+        {
+            "model": [plotting.MODEL_LABELS[model] for model in table["model"]],
+            "recipe": table["recipe"],
+            "what changes": table["changes"],
+            "parameters": [f"{count:,}" for count in table["parameters"]],
+            "epochs": table["epochs"],
+            "test accuracy": [percent(value) for value in table["accuracy"]],
+            "95 % interval": [
+                f"{100 * low:.1f} – {100 * high:.1f}"
+                for low, high in zip(table["low"], table["high"], strict=True)
+            ],
+            "over": table["interval"],
+            "test loss": [f"{value:.3f}" for value in table["loss"]],
+            "gap": [f"{value:+.1f}" for value in table["gap"]],
+            "training": [duration(value) for value in table["seconds"]],
+        }
+    )
+    if "reference" in table:
+        shown["published accuracy"] = _or_dash(table["reference"], percent)
+        shown["published gap"] = _or_dash(table["reference_gap"], "{:+.1f}".format)
+    return shown.style.hide(axis="index").set_properties(
+        subset=["what changes"], **{"text-align": "left", "max-width": "18em"}
+    )
+
+
+def _or_dash(values: pd.Series, format_value) -> list[str]:
+    return ["–" if pd.isna(value) else format_value(value) for value in values]
+
+
+def classification_report(result: Result):
+    """Precision, recall and F1 of each class, in percent of the test images."""
+    table = pd.DataFrame(result.record["per_class"])[
+        ["class", "precision", "recall", "f1", "support"]
+    ]
+    shares = ["precision", "recall", "f1"]
+    return (
+        table.style.hide(axis="index")
+        .format({name: percent for name in shares})
+        .background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1)
+    )
+
+
+def learned(found: list[Result]) -> Markdown:
+    """The conclusions of a notebook of one model, from its records.
+
+    Args:
+        found: the results of one model's recipes.
+    """
+    best = results.best_by_validation(found)
+    lines = [_best_line(best), *_comparison_lines(found, best), _gap_line(found)]
+    lines += [_class_line(best), _calibration_line(best), *_short_line(found)]
+    return Markdown("\n".join(f"- {line}" for line in lines if line))
+
+
+def _best_line(best: Result) -> str:
+    record = best.record
+    low, high = record["test_accuracy_interval"]
+    return (
+        f"The recipe that did best on the validation images, **{record['recipe']}**, classifies "
+        f"**{percent(record['test']['accuracy'])}** of the test images correctly "
+        f"(95 % interval over test images {100 * low:.1f} – {100 * high:.1f})."
+    )
+
+
+def _comparison_lines(found: list[Result], best: Result) -> list[str]:
+    others = {}
+    for result in found:
+        if result.record["recipe"] != best.record["recipe"]:
+            others.setdefault(result.record["recipe"], result)
+    return [_compare(best, other) for other in others.values()]
+
+
+def _compare(first: Result, second: Result) -> str:
+    test = metrics.mcnemar(first.labels, first.predictions, second.predictions)
+    difference = metrics.bootstrap_difference(first.labels, first.predictions, second.predictions)
+    points, low, high = (100 * difference[name] for name in ("difference", "low", "high"))
+    verdict = "a real difference" if test["p_value"] < 0.05 else "no clear difference"
+    return (
+        f"Against **{second.record['recipe']}** that is {points:+.1f} points "
+        f"(95 % interval {low:+.1f} to {high:+.1f}): {verdict} between these two trained networks "
+        f"(McNemar, {p_value(test['p_value'])})."
+    )
+
+
+def p_value(value: float) -> str:
+    """A p-value with no more digits than it deserves."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _gap_line(found: list[Result]) -> str:
+    gaps = {result.record["recipe"]: result.record["overfitting_gap"] for result in found}
+    listed = ", ".join(f"{name} {gap:+.1f}" for name, gap in gaps.items())
+    return (
+        "Training minus validation accuracy in the last epoch, in percentage points: "
+        f"{listed}. A negative gap means that augmentation and dropout make the training images "
+        "harder than the validation images."
+    )
+
+
+def _class_line(best: Result) -> str:
+    classes = sorted(best.record["per_class"], key=lambda row: row["recall"])
+    pair = best.record["confused_pairs"][0]
+    return (
+        f"Hardest class: **{classes[0]['class']}** ({percent(classes[0]['recall'])} found); "
+        f"easiest: **{classes[-1]['class']}** ({percent(classes[-1]['recall'])}). The commonest "
+        f"mistake is {pair['true']} taken for {pair['predicted']}, {pair['count']} times."
+    )
+
+
+def _calibration_line(best: Result) -> str:
+    confidence = float(best.probabilities.max(axis=1).mean())
+    accuracy = best.record["test"]["accuracy"]
+    side = "over" if confidence > accuracy else "under"
+    return (
+        f"Its mean confidence is {percent(confidence)}: {side}confident by "
+        f"{abs(100 * (confidence - accuracy)):.1f} points "
+        f"(expected calibration error {percent(best.record['calibration']['ece'])})."
+    )
+
+
+def _short_line(found: list[Result]) -> list[str]:
+    """Says so where trainings were shorter than the recipes are written."""
+    capped = [
+        f"{result.record['recipe']} {result.record['epochs']['requested']} of {result.recipe.epochs}"
+        for result in found
+        if result.recipe and result.record["epochs"]["requested"] < result.recipe.epochs
+    ]
+    if not capped:
+        return []
+    listed = ", ".join(dict.fromkeys(capped))
+    return [f"This was a **quick pass**: epochs were capped ({listed}), so figures are provisional."]
+
+
+def neighbours(chosen: list[Result]) -> pd.DataFrame:
+    """Each model against the one before: difference in accuracy and whether it is more than luck.
+
+    Args:
+        chosen: one result a model, in the study's order, on the same test images.
+    """
+    rows = []
+    for before, after in zip(chosen, chosen[1:], strict=False):
+        test = metrics.mcnemar(after.labels, after.predictions, before.predictions)
+        gain = metrics.bootstrap_difference(after.labels, after.predictions, before.predictions)
+        rows.append(
+            {
+                "from": label(before),
+                "to": label(after),
+                "points gained": f"{100 * gain['difference']:+.1f}",
+                "95 % interval": f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}",
+                "only the new one right": test["only_a"],
+                "only the old one right": test["only_b"],
+                "McNemar": p_value(test["p_value"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def missing(found: list[Result]) -> Markdown:
+    """Names the rows of the study that have no record, and how to make them."""
+    rows = results.missing_rows(found)
+    if not rows:
+        return Markdown(f"All rows of the study are here, {len(found)} trainings in all.")
+    listed = ", ".join(f"{plotting.MODEL_LABELS[model]} {recipe}" for model, recipe in rows)
+    return Markdown(
+        f"**Not here:** {listed}. Everything below is about the rows that are; run the notebooks "
+        "of the others to complete it."
+    )
+
+
+def ranking(chosen: list[Result]) -> Markdown:
+    """The study's answer in a few sentences: who wins, by how much, at what cost."""
+    if not chosen:
+        return Markdown("There is no record yet: run notebooks 01 to 04 first.")
+    order = sorted(chosen, key=lambda result: result.record["test"]["accuracy"], reverse=True)
+    listed = ", ".join(
+        f"{label(result)} {percent(result.record['test']['accuracy'])}" for result in order
+    )
+    lines = [f"From best to worst on the test images: {listed}."]
+    first, last = order[0], order[-1]
+    if first is not last:
+        errors = [1 - result.record["test"]["accuracy"] for result in (first, last)]
+        work = first.record["multiply_adds"] / last.record["multiply_adds"]
+        lines.append(
+            f"The best makes {percent(errors[0] / errors[1])} of the mistakes of the last, at "
+            f"{work:,.1f} times its multiply-adds an image."
+        )
+    lines += _short_line(chosen)
+    return Markdown("\n".join(f"- {line}" for line in lines))
+
+
+def limits(found: list[Result]) -> Markdown:
+    """What the records at hand cannot show."""
+    seeds = {len(group) for group in results.by_recipe(found).values()}
+    lines = []
+    if seeds == {1}:
+        lines.append(
+            "Each row is **one training**: the intervals cover the choice of test images, not the "
+            "luck of a seed. Differences of about a point between rows may not survive another seed."
+        )
+    elif 1 in seeds:
+        lines.append("Some rows rest on one training: their intervals do not cover the seed's luck.")
+    if found and not found[0].record["dataset"]["real"]:
+        lines.append("The images are **drawn, not photographed**: nothing here is about CIFAR-10.")
+    elif found and not found[0].record["dataset"]["verified"]:
+        lines.append("The copy of CIFAR-10 does not match the official checksum.")
+    sizes = {result.record["dataset"]["train_images"] for result in found}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{size:,}" for size in sorted(sizes))
+        lines.append(
+            f"Rows were trained on different numbers of images ({listed}): part of a difference "
+            "between them is data, not model."
+        )
+    lines.append(
+        "About 3 % of CIFAR-10's test images have a near-duplicate among the training images "
+        "([Barz and Denzler 2020](https://arxiv.org/abs/1902.00423)): all figures flatter a little."
+        if found and found[0].record["dataset"]["real"]
+        else "Transfer learning starts from ImageNet: it has seen more images than the others."
+    )
+    return Markdown("\n".join(f"- {line}" for line in lines + _short_line(found)))

@@ -1,0 +1,588 @@
+"""The notebooks in order: which to run, with what, into which folder, and how it went."""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cifar_helpers import execution, options, progress, recipes
+from cifar_helpers.errors import UserError
+from cifar_helpers.execution import Job
+from cifar_helpers.options import Arguments, Notebook, Request
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+RUNS = ROOT / "runs"
+
+# Up to this cap on the epochs a run is a quick pass, and transfer learning does less of all else
+# too: one epoch of the whole at 224 pixels takes a CPU an hour.
+QUICK_EPOCHS = 10
+QUICK_IMAGE_SIZE = [64, 96]
+QUICK_TRANSFER_TRAIN_SIZE = 10_000
+
+SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
+POLL = 0.5  # seconds between looks at how far the notebooks are
+
+
+def run(arguments: Arguments, *, notebooks_dir: Path = NOTEBOOKS, runs_dir: Path = RUNS) -> int:
+    """Run the study as asked.
+
+    Args:
+        arguments: what was asked for; checked here, before anything is created or started.
+        notebooks_dir: folder with the notebooks.
+        runs_dir: where run folders go that `arguments.out` does not name.
+
+    Returns:
+        The exit status: 0 all ran, 1 a notebook failed, 2 bad arguments, 130 interrupted.
+    """
+    try:
+        request = options.check(arguments, Path(notebooks_dir))
+        inputs = _prepare_inputs(request)
+        with _executor(request.arguments) as (executor, workers):
+            study = open_run(request, inputs, Path(runs_dir))
+            return _run_study(study, executor, workers)
+    except UserError as error:
+        print(f"run_all.py: error: {error}", file=sys.stderr)
+        return MISUSE
+    except KeyboardInterrupt:
+        print("Interrupted. The same command again continues.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run_study(study: "Study", executor: Executor, workers: int) -> int:
+    """Announce, execute, report."""
+    _announce(study)
+    try:
+        execute(study, executor, workers)
+    except BaseException:
+        study.stop()
+        raise
+    study.finish()
+    failed = [name for name in study.jobs if study.entry(name)["status"] == "failed"]
+    _report(study)
+    return FAILURE if failed else SUCCESS
+
+
+# Inputs
+
+
+def _prepare_inputs(request: Request) -> dict:
+    """Make sure that data and weights are there, once, before several notebooks ask for them.
+
+    Returns:
+        The data's `dataset` ("cifar10" or "toy"), `name`, `real`, `verified`, `sha256` and
+        `notice`; empty if no notebook of the run reads data.
+    """
+    if not any("dataset" in notebook.types for notebook in request.notebooks):
+        return {}
+    arguments = request.arguments
+    needs_weights = any("weights_file" in notebook.types for notebook in request.notebooks)
+    asked_for_weights = arguments.weights_file or arguments.backbone not in (None, "auto")
+    return execution.run_apart(
+        resolve_inputs,
+        arguments.dataset or "auto",
+        _absolute(arguments.data_dir),
+        arguments.train_size or 0,
+        _held_out(request),
+        (arguments.backbone or "auto", _absolute(arguments.weights_file))
+        if needs_weights and asked_for_weights
+        else None,
+    )
+
+
+def _held_out(request: Request) -> float:
+    """The largest share of the training images that any recipe of the run keeps for validation."""
+    wanted = list(request.arguments.recipes or options.DEFAULTS["recipes"])
+    models = [notebook.model for notebook in request.notebooks if notebook.model]
+    chosen = [recipe for model in models for recipe in recipes.select(model, wanted)]
+    return max((recipe.validation_fraction for recipe in chosen), default=0.1)
+
+
+def resolve_inputs(
+    dataset: str,
+    data_dir: str,
+    train_size: int,
+    validation_fraction: float,
+    weights: tuple[str, str] | None,
+) -> dict:
+    """Check data and weights by loading them; imports Keras.
+
+    Args:
+        dataset: one of `options.DATASETS`.
+        data_dir: folder or archive, or "".
+        train_size: training images to keep; 0 for all.
+        validation_fraction: share of the training images that is not trained on.
+        weights: backbone and weights file to check, or None.
+
+    Returns:
+        As for `_prepare_inputs`.
+
+    Raises:
+        UserError: if the data or weights that were asked for cannot be had.
+    """
+    from cifar_helpers import backbones, data
+
+    data.check_source(dataset, data_dir)
+    if weights:
+        backbones.resolve(*weights)
+    found = data.prefetch(dataset, data_dir, None)
+    splits = data.load(
+        found, data_dir=data_dir, validation_fraction=validation_fraction, train_size=train_size
+    )
+    return {"dataset": found, **splits.source.as_dict(), "notice": splits.source.notice()}
+
+
+def _absolute(path: str | None) -> str:
+    return str(Path(path).expanduser().resolve()) if path else ""
+
+
+@contextlib.contextmanager
+def _executor(arguments: Arguments):
+    """Where notebooks run, and how many at the same time."""
+    if arguments.scheduler:
+        with execution.cluster_executor(arguments.scheduler) as (executor, workers):
+            yield executor, workers
+    else:
+        with execution.local_executor(arguments.workers) as executor:
+            yield executor, arguments.workers
+
+
+# The run's folder and record
+
+
+@dataclass
+class Study:
+    """A run: its folder, what it is to do, and its record, which is kept as `run.json`."""
+
+    folder: Path
+    request: Request
+    inputs: dict
+    record: dict
+    jobs: dict[str, Job]
+    skipped: set[str]
+
+    def entry(self, name: str) -> dict:
+        """The record's part on a notebook."""
+        return self.record["notebooks"].setdefault(name, {"status": "waiting"})
+
+    def note(self, name: str, **values) -> None:
+        """Write down what became of a notebook."""
+        self.entry(name).update(values)
+        self.save()
+
+    def save(self) -> None:
+        """Write `run.json`."""
+        from cifar_helpers import results  # here, because SciPy takes a while
+
+        results.write_json(self.folder / "run.json", self.record)
+
+    def stop(self) -> None:
+        """Write down that the run was interrupted."""
+        for entry in self.record["notebooks"].values():
+            if entry["status"] == "running":
+                entry["status"] = "interrupted"
+        self.record.update(status="interrupted", finished=_now())
+        self.save()
+
+    def finish(self) -> None:
+        """Write down that the run has come to its end."""
+        statuses = {entry["status"] for entry in self.record["notebooks"].values()}
+        status = "failed" if "failed" in statuses else "finished"
+        self.record.update(status=status, finished=_now())
+        self.save()
+
+
+def open_run(request: Request, inputs: dict, runs_dir: Path) -> Study:
+    """Create the run's folder, or take up that of the same run.
+
+    Args:
+        request: what to run.
+        inputs: as from `resolve_inputs`.
+        runs_dir: where folders go that `--out` does not name.
+
+    Returns:
+        The run, its record written.
+
+    Raises:
+        UserError: if the folder holds a run whose results cannot stand beside this one's.
+    """
+    arguments = request.arguments
+    name = run_name(request, inputs)
+    folder = Path(arguments.out).expanduser() if arguments.out else runs_dir / name
+    folder = folder.resolve()
+    settings = _settings(request, inputs)
+    earlier = _earlier_record(folder)
+    if earlier and arguments.fresh:
+        _set_aside(folder)
+        earlier = None
+    if earlier:
+        _check_same_settings(folder, earlier.get("settings", {}), settings)
+    jobs = {notebook.name: _job(notebook, request, inputs, folder) for notebook in request.notebooks}
+    study = Study(folder, request, inputs, _record(request, inputs, settings), jobs, set())
+    study.record["notebooks"] = _earlier_notebooks(earlier, jobs)
+    folder.mkdir(parents=True, exist_ok=True)
+    study.save()
+    return study
+
+
+def run_name(request: Request, inputs: dict) -> str:
+    """The folder's name: the same for the same options, whichever notebooks are chosen."""
+    arguments = request.arguments
+    words = [f"epochs-{arguments.epochs}" if arguments.epochs else "full"]
+    if inputs and not inputs["real"]:
+        words.insert(0, "toy")
+    # Where the data is does not matter, but what it is does.
+    rest = arguments.given(set(options.SHARED) - {"epochs", "dataset", "data_dir"})
+    rest |= request.parameters
+    if inputs.get("real") and not inputs["verified"]:
+        rest["data"] = inputs["sha256"]
+    if rest:
+        words.append(_digest(rest)[:8])
+    return "-".join(words)
+
+
+def _settings(request: Request, inputs: dict) -> dict:
+    """What all results of a run have in common, so that they can be compared."""
+    names = ("epochs", "train_size", "image_size", "backbone", "weights_file")
+    data = {key: inputs[key] for key in ("name", "sha256") if key in inputs}
+    return {**request.arguments.given(names), **request.parameters, **data}
+
+
+def _record(request: Request, inputs: dict, settings: dict) -> dict:
+    from cifar_helpers import results
+
+    arguments = asdict(request.arguments)
+    return {
+        "status": "running",
+        "arguments": {name: value for name, value in arguments.items() if value not in (None, ())},
+        "settings": settings,
+        "data": inputs,
+        "quick": _is_quick(request.arguments),
+        "versions": results.versions(),
+        "started": _now(),
+        "finished": None,
+        "notebooks": {},
+    }
+
+
+def _earlier_record(folder: Path) -> dict | None:
+    try:
+        return json.loads((folder / "run.json").read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(
+            f"{folder / 'run.json'} cannot be read ({error}); "
+            "use --fresh in another --out, or move that folder away."
+        ) from error
+
+
+def _earlier_notebooks(earlier: dict | None, jobs: dict[str, Job]) -> dict:
+    """What is known of the notebooks; of those that did not finish, no more than that."""
+    found = earlier["notebooks"] if earlier else {}
+    kept = {}
+    for name in sorted({*found, *jobs}):
+        entry = found.get(name, {"status": "waiting"})
+        if name in jobs and entry["status"] != "finished":
+            entry = {"status": "waiting"}
+        elif entry["status"] == "running":
+            entry = {**entry, "status": "interrupted"}
+        kept[name] = entry
+    return kept
+
+
+def _check_same_settings(folder: Path, earlier: dict, now: dict) -> None:
+    for name in sorted({*earlier, *now}):
+        if earlier.get(name) != now.get(name):
+            raise UserError(
+                f"{folder.name} holds a run with {name} {earlier.get(name, 'by default')}, now it "
+                f"is {now.get(name, 'by default')}: name another folder with --out, or begin anew "
+                "with --fresh."
+            )
+
+
+def _set_aside(folder: Path) -> None:
+    aside = folder.with_name(f"{folder.name}.{datetime.now():%Y%m%d-%H%M%S}")
+    os.rename(folder, aside)
+    print(f"The earlier run is kept as {_shown(aside)}.")
+
+
+# Jobs
+
+
+def _is_quick(arguments: Arguments) -> bool:
+    return arguments.epochs is not None and arguments.epochs <= QUICK_EPOCHS
+
+
+def _job(notebook: Notebook, request: Request, inputs: dict, folder: Path) -> Job:
+    return Job(
+        name=notebook.name,
+        source=notebook.path.resolve(),
+        output=folder / "notebooks" / f"{notebook.name}.ipynb",
+        parameters=notebook_parameters(notebook, request, inputs, folder),
+        environment=_environment(request.arguments),
+        cell_timeout=request.arguments.cell_timeout,
+        log=folder / "notebooks" / f"{notebook.name}.log",
+    )
+
+
+def notebook_parameters(
+    notebook: Notebook, request: Request, inputs: dict, folder: Path
+) -> dict[str, object]:
+    """What is passed to a notebook: of all that was given, the parameters that it has.
+
+    Paths are relative to the executed notebook, which runs where it lies: its page then shows no
+    path of this machine, and the run's folder can be moved.
+    """
+    values = {**_quick_values(notebook, request, inputs), **request.arguments.given()}
+    values |= request.parameters
+    if inputs:
+        values["dataset"] = inputs["dataset"]
+    if not inputs.get("real"):
+        values.pop("data_dir", None)
+    for name in ("data_dir", "weights_file"):
+        if name in values:
+            values[name] = _relative(_absolute(values[name]), folder / "notebooks")
+    values["out"] = ".."
+    return {name: values[name] for name in notebook.types if name in values}
+
+
+def _quick_values(notebook: Notebook, request: Request, inputs: dict) -> dict:
+    """The smaller work of transfer learning in a quick pass."""
+    if not _is_quick(request.arguments) or "image_size" not in notebook.types:
+        return {}
+    values: dict = {"image_size": QUICK_IMAGE_SIZE}
+    if inputs.get("real"):  # the toy set is small as it is
+        values["train_size"] = QUICK_TRANSFER_TRAIN_SIZE
+    return values
+
+
+def _relative(path: str, start: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:  # another drive
+        return path
+
+
+def _environment(arguments: Arguments) -> dict[str, str]:
+    """Variables for the kernels; those that the user has set stay."""
+    variables = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "PYTHONHASHSEED": "0",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if arguments.workers > 1 and not arguments.scheduler:
+        threads = str(max(1, (os.cpu_count() or 1) // arguments.workers))
+        variables |= {name: threads for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+    variables = {name: os.environ.get(name, value) for name, value in variables.items()}
+    # The kernel runs in another folder: what is relative to this one must be made absolute.
+    if os.environ.get("CIFAR10_DIR"):
+        variables["CIFAR10_DIR"] = _absolute(os.environ["CIFAR10_DIR"])
+    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    variables["PYTHONPATH"] = os.pathsep.join(str(Path(path).resolve()) for path in paths)
+    return variables
+
+
+def _job_hash(study: Study, notebook: Notebook) -> str:
+    """Names all that decides a notebook's outcome: its cells, parameters and what it reads."""
+    cells = [cell["source"] for cell in notebook.cells if cell["cell_type"] == "code"]
+    read = [study.inputs.get("sha256")]
+    if notebook.is_comparison:
+        records = sorted((study.folder / "results").glob("*/*/seed*.json"))
+        read += [hashlib.sha256(path.read_bytes()).hexdigest() for path in records]
+    return _digest([cells, study.jobs[notebook.name].parameters, read])
+
+
+def _digest(content) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+# Execution
+
+
+def execute(study: Study, executor: Executor, workers: int) -> None:
+    """Run the notebooks that are not finished; the comparison when the others have ended.
+
+    Args:
+        study: what to run; its record is kept up to date.
+        executor: where.
+        workers: how many at the same time.
+    """
+    with progress.display() as display:
+
+        def look() -> None:
+            display.show(_rows(study))
+
+        for last in (False, True):
+            batch = [each for each in study.request.notebooks if each.is_comparison == last]
+            _execute_batch(study, batch, executor, workers, look)
+
+
+def _execute_batch(
+    study: Study,
+    batch: list[Notebook],
+    executor: Executor,
+    workers: int,
+    look: Callable[[], None],
+) -> None:
+    waiting = [notebook for notebook in batch if not _skip(study, notebook)]
+    running: dict[Future, str] = {}
+    look()
+    while waiting or running:
+        # No more than can start, so that "running" is true.
+        while waiting and len(running) < workers:
+            notebook = waiting.pop(0)
+            future = _start(study, notebook, executor)
+            running[future] = notebook.name
+        look()
+        ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
+        for future in ended:
+            _end(study, running.pop(future), future)
+        look()
+
+
+def _skip(study: Study, notebook: Notebook) -> bool:
+    """Whether the notebook has finished, in an earlier sitting, with the same inputs."""
+    entry, job = study.entry(notebook.name), study.jobs[notebook.name]
+    same = entry.get("parameters_hash") == _job_hash(study, notebook)
+    if entry["status"] == "finished" and same and job.output.exists():
+        study.skipped.add(notebook.name)
+        return True
+    study.record["notebooks"][notebook.name] = {"status": "waiting"}
+    return False
+
+
+def _start(study: Study, notebook: Notebook, executor: Executor) -> Future:
+    job = study.jobs[notebook.name]
+    study.note(
+        notebook.name,
+        status="running",
+        started=time.time(),
+        parameters=job.parameters,
+        parameters_hash=_job_hash(study, notebook),
+    )
+    try:
+        return executor.submit(execution.execute_notebook, job)
+    except BrokenExecutor as error:
+        future: Future = Future()
+        future.set_exception(error)
+        return future
+
+
+def _end(study: Study, name: str, future: Future) -> None:
+    """Write down how a notebook ended."""
+    job, error = study.jobs[name], future.exception()
+    if error is None:
+        outcome = future.result()
+    else:
+        # The process that ran the notebook died, or could not be reached.
+        failed = {"number": None, "source": "", "error": type(error).__name__, "message": str(error)}
+        seconds = round(time.time() - study.entry(name)["started"], 1)
+        outcome = {"seconds": seconds, "failed_cell": failed}
+    failed = "failed_cell" in outcome
+    output = job.failed if failed else job.output
+    study.note(
+        name,
+        status="failed" if failed else "finished",
+        output=output.relative_to(study.folder).as_posix() if output.exists() else None,
+        **outcome,
+    )
+
+
+def _rows(study: Study) -> list[progress.Row]:
+    return [_row(study, notebook) for notebook in study.request.notebooks]
+
+
+def _row(study: Study, notebook: Notebook) -> progress.Row:
+    entry = study.entry(notebook.name)
+    status, seconds, detail = entry["status"], entry.get("seconds"), ""
+    if status == "running":
+        seconds = time.time() - entry["started"]
+        detail = progress.watch(study.folder, notebook.model, entry["started"]) or ""
+    elif status == "failed":
+        detail = failure(entry)
+    elif notebook.name in study.skipped:
+        seconds, detail = None, "in an earlier run of this command"
+    return progress.Row(notebook.name, status, seconds, detail)
+
+
+def failure(entry: dict) -> str:
+    """What went wrong in a failed notebook, in one line."""
+    cell = entry["failed_cell"]
+    where = "" if cell["number"] is None else f"cell {cell['number']} ({cell['source']}): "
+    return f"{where}{cell['error']}: {cell['message']}"
+
+
+# What the terminal is told
+
+
+def _announce(study: Study) -> None:
+    arguments = study.request.arguments
+    print(f"Run folder: {_shown(study.folder)}")
+    if study.inputs:
+        print(study.inputs["notice"])
+    for name in study.request.idle:
+        print(f"{name} is left out: it has none of the recipes asked for.")
+    if study.record["quick"]:
+        print(f"Quick pass: every training phase is capped at {arguments.epochs} epochs.")
+        for notebook in study.request.notebooks:
+            _announce_quick(study, notebook)
+    sys.stdout.flush()
+
+
+def _announce_quick(study: Study, notebook: Notebook) -> None:
+    values = _quick_values(notebook, study.request, study.inputs)
+    less = [name for name in values if getattr(study.request.arguments, name) is None]
+    if not less:
+        return
+    words = {
+        "image_size": "at {} pixels".format(" and ".join(map(str, QUICK_IMAGE_SIZE))),
+        "train_size": f"on {QUICK_TRANSFER_TRAIN_SIZE:,} training images",
+    }
+    flags = {"image_size": "--image-size 96 224", "train_size": "--train-size 40000"}
+    print(
+        f"{notebook.name} runs {' '.join(words[name] for name in less)}; "
+        f"add {' '.join(flags[name] for name in less)} for the full size."
+    )
+
+
+def _report(study: Study) -> None:
+    """Write the HTML pages and print the summary."""
+    from cifar_helpers import report
+
+    table, problem = report.results_rows(study.folder)
+    if study.request.arguments.html:
+        report.write_pages(study.folder, study.record, table)
+    report.print_results(table)
+    for line in [problem] if problem else []:
+        print(line)
+    for name in study.jobs:
+        entry = study.entry(name)
+        if entry["status"] == "failed":
+            print(f"{name} failed in {failure(entry)}")
+            if entry["output"]:
+                print(f"  see {_shown(study.folder / entry['output'])}")
+    if study.record["status"] == "failed":
+        print("The same command again runs what failed; what is finished is skipped.")
+    if study.request.arguments.html:
+        print(f"Report: {_shown(study.folder / 'html' / 'index.html')}")
+
+
+def _shown(path: Path) -> str:
+    """A path as the user would type it: relative to the current folder where it lies below."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

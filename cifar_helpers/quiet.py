@@ -1,0 +1,33 @@
+"""Keras, imported without TensorFlow's start-up lines.
+
+TensorFlow's C++ code writes them to the process's error stream before any logging setting is
+heard (tensorflow#100442); in a notebook they would stand above the first figure.
+"""
+
+import contextlib
+import os
+import sys
+
+
+@contextlib.contextmanager
+def _error_stream_closed():
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "keras" in sys.modules:
+    import keras
+else:
+    with _error_stream_closed():
+        import keras
+
+__all__ = ["keras"]

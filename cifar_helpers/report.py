@@ -1,0 +1,212 @@
+"""A run for its reader: a table in the terminal, a page for each notebook and an index."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import jinja2
+
+from cifar_helpers.progress import duration
+
+# Nothing is fetched from elsewhere: the pages open without a network, and in ten years.
+_NOTEBOOK_TEMPLATE = """\
+{% extends "lab/index.html.j2" %}
+{% block html_head_js %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block extra_css %}
+<link rel="icon" href="data:,">
+<style>
+  .page-bar { display: flex; justify-content: space-between; max-width: 70rem; margin: 0 auto;
+    padding: 1rem 2rem 0 5rem; font: 14px system-ui, sans-serif; }
+  .page-bar button { font: inherit; border: 1px solid #bbb; border-radius: 4px; background: #fff;
+    cursor: pointer; }
+  .jp-Notebook { max-width: 70rem; margin: 0 auto; }
+  .without-code .jp-CodeCell .jp-Cell-inputWrapper { display: none; }
+</style>
+{% endblock %}
+{% block body_header %}
+{{ super() }}
+<nav class="page-bar">
+  <a href="index.html">&larr; all notebooks of this run</a>
+  <button onclick="document.body.classList.toggle('without-code')">Show or hide code</button>
+</nav>
+{% endblock %}
+"""
+
+
+# Pages
+
+
+def write_pages(folder: Path, record: dict, rows: list[dict]) -> None:
+    """Write `html/NN_name.html` of each executed notebook and `html/index.html`.
+
+    Args:
+        folder: the run's.
+        record: the content of `run.json`; each notebook's entry is given its `page`.
+        rows: the results, as from `results_rows`.
+    """
+    (folder / "html").mkdir(exist_ok=True)
+    for name, entry in record["notebooks"].items():
+        output = entry.get("output")
+        if not output or not (folder / output).exists():
+            continue
+        page = folder / "html" / f"{name}.html"
+        if not page.exists() or page.stat().st_mtime < (folder / output).stat().st_mtime:
+            _write(page, notebook_page(folder / output))
+        entry["page"] = page.name
+        entry["title"] = _title(folder / output) or name
+    _write(folder / "html" / "index.html", index_page(folder.name, record, rows, hardware(folder)))
+
+
+def notebook_page(path: Path) -> str:
+    """An executed notebook as one self-contained HTML page."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(raw_template=_NOTEBOOK_TEMPLATE, embed_images=True)
+    resources = {"metadata": {"name": _title(path) or path.stem, "path": str(path.parent)}}
+    page, _ = exporter.from_filename(str(path), resources=resources)
+    return page
+
+
+def index_page(name: str, record: dict, rows: list[dict], machines: list[str]) -> str:
+    """The run's front page.
+
+    Args:
+        name: of the run.
+        record: the content of `run.json`.
+        rows: the results, as from `results_rows`.
+        machines: what the trainings ran on.
+
+    Returns:
+        Self-contained HTML.
+    """
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"duration": duration, "percent": _percent, "points": _points}
+    source = Path(__file__).with_name("index.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        subject="the toy set" if record["data"] and not record["data"]["real"] else "CIFAR-10",
+        name=name,
+        run=record,
+        rows=_with_marks(rows),
+        machines=machines,
+        several=any(row["seeds"] > 1 for row in rows),
+        published=any(row["reference"] is not None for row in rows),
+        options=_options(record["arguments"]),
+    )
+
+
+def _title(path: Path) -> str:
+    """The first heading of a notebook."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    found = (re.match(r"#\s+(.+)", source) for source in sources)
+    return next((match[1].strip() for match in found if match), "")
+
+
+def _options(arguments: dict) -> str:
+    """The arguments as a command line, without what says nothing about the results."""
+    words = ["python run_all.py"]
+    hidden = ("fresh", "html", "workers", "scheduler", "out", "cell_timeout", "parameters")
+    for name, value in arguments.items():
+        if name in hidden or value == "auto":
+            continue
+        value = Path(value).name if name in ("data_dir", "weights_file") else value
+        values = value if isinstance(value, (list, tuple)) else [value]
+        words.append(" ".join(["--" + name.replace("_", "-"), *map(str, values)]))
+    words += [f"-p {text}" for text in arguments.get("parameters", ())]
+    return " ".join(words)
+
+
+def _with_marks(rows: list[dict]) -> list[dict]:
+    """The rows with positions, in percent of the width, of their mark in a common chart."""
+    ends = [row[key] for row in rows for key in ("low", "high", "accuracy", "reference")]
+    ends = [end for end in ends if end is not None]
+    if not ends:
+        return rows
+    low, high = max(0.0, min(ends) - 0.02), min(1.0, max(ends) + 0.02)
+
+    def position(value: float | None) -> float | None:
+        return None if value is None else round(100 * (value - low) / (high - low), 2)
+
+    keys = ("low", "high", "accuracy", "reference")
+    return [{**row, "marks": {key: position(row[key]) for key in keys}} for row in rows]
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _points(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+# Results
+
+
+def results_rows(folder: Path) -> tuple[list[dict], str]:
+    """The rows of the results table, from the run's records.
+
+    Args:
+        folder: the run's.
+
+    Returns:
+        Rows as in `results.results_table` (None where it has NaN), with `label`; and why there are
+        none, if records could not be read, else "".
+    """
+    from cifar_helpers import plotting, results
+
+    try:
+        found = results.load_results(folder)
+    except (OSError, ValueError, KeyError) as error:
+        return [], f"The records could not be read: {error}"
+    if not found:
+        return [], ""
+    table = results.results_table(found)
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    for row in rows:
+        row["label"] = plotting.MODEL_LABELS.get(row["model"], row["model"])
+        row.setdefault("reference", None)
+    return rows, ""
+
+
+def hardware(folder: Path) -> list[str]:
+    """What the trainings ran on, in words, each once."""
+    found = []
+    for path in sorted((folder / "results").glob("*/*/seed*.json")):
+        machine = json.loads(path.read_text(encoding="utf-8")).get("hardware", {})
+        words = [machine.get("processor", ""), f"{machine.get('cores', '?')} cores"]
+        words += machine.get("accelerators", [])
+        found.append(", ".join(word for word in words if word))
+    return list(dict.fromkeys(found))
+
+
+def print_results(rows: list[dict]) -> None:
+    """The results in the terminal: one line a model and recipe."""
+    if not rows:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Model", "Recipe", box=None, pad_edge=False)
+    published = any(row["reference"] is not None for row in rows)
+    for heading in ("Test accuracy", "95 % interval", *(["Published"] if published else [])):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        cells = [row["label"], row["recipe"], _percent(row["accuracy"])]
+        cells.append(f"{100 * row['low']:.1f} to {100 * row['high']:.1f}")
+        cells += [_percent(row["reference"])] if published else []
+        table.add_row(*cells)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100
+    console.print()
+    console.print(table)
+    console.print()

@@ -1,0 +1,418 @@
+"""One record a training run: made, written, found again, and put side by side.
+
+A record is `results/<model>/<recipe>/seed<k>.json`, with the test probabilities and labels beside
+it in `seed<k>.npz`. Both are written to a temporary name first, so a reader never sees half a file.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cifar_helpers import metrics, recipes
+
+PACKAGES = ("tensorflow", "keras", "numpy", "jax", "papermill", "cifar-helpers")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run's record with its test predictions.
+
+    Attributes:
+        record: the fields of `seed<k>.json`.
+        probabilities: float `(n, classes)`, of the test images.
+        labels: int `(n,)`, of the test images.
+    """
+
+    record: dict
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def recipe(self) -> recipes.Recipe | None:
+        """The recipe the record names, as the package knows it today; None if it no longer does."""
+        rows = recipes.of_model(self.record["model"])
+        return next((row for row in rows if row.name == self.record["recipe"]), None)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The most probable class of each test image, int `(n,)`."""
+        return metrics.predictions(self.probabilities)
+
+
+# Where things are
+
+
+def _record_path(out: str | Path, model: str, recipe: str, seed: int) -> Path:
+    return Path(out) / "results" / model / recipe / f"seed{seed}.json"
+
+
+def checkpoint_folder(out: str | Path, recipe: recipes.Recipe, seed: int) -> Path:
+    """Where a training keeps its checkpoint and its progress."""
+    return Path(out) / "checkpoints" / recipe.model / recipe.name / f"seed{seed}"
+
+
+def discard_checkpoint(out: str | Path, recipe: recipes.Recipe, seed: int) -> None:
+    """Remove the checkpoint of a training whose record is written."""
+    (checkpoint_folder(out, recipe, seed) / "checkpoint.npz").unlink(missing_ok=True)
+
+
+# Making a record
+
+
+def parameters_hash(recipe: recipes.Recipe, seed: int, splits, weights=None) -> str:
+    """A name for all that decides a run's outcome: recipe, seed, images, backbone weights.
+
+    Args:
+        recipe: as capped and resized.
+        seed: of the run.
+        splits: the images, with their source and the seed of the split.
+        weights: the backbone's, where there is one.
+
+    Returns:
+        Hexadecimal SHA-256, 64 characters.
+    """
+    asked = asdict(recipe)
+    # Words and published figures decide nothing.
+    del asked["changes"], asked["reference"]
+    asked |= {
+        "seed": seed,
+        "data": splits.source.sha256,
+        "split_seed": splits.seed,
+        "train_images": len(splits.train),
+        "weights": getattr(weights, "sha256", weights),
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def make_result(run, validation: np.ndarray, test: np.ndarray) -> Result:
+    """A finished run's record.
+
+    Args:
+        run: a `training.Run` with its model.
+        validation: probabilities of the validation images, `(n, classes)`.
+        test: probabilities of the test images, `(n, classes)`.
+
+    Returns:
+        The record and the test predictions.
+    """
+    splits, labels = run.splits, run.splits.test.labels
+    # What is kept on disk is what is measured, so a record can be made anew from its predictions.
+    test = test.astype("float16").astype("float32")
+    record = {
+        "model": run.recipe.model,
+        "recipe": run.recipe.name,
+        "changes": run.recipe.changes,
+        "seed": run.seed,
+        "dataset": {
+            **splits.source.as_dict(),
+            "train_images": len(splits.train),
+            "validation_images": len(splits.validation),
+            "test_images": len(labels),
+        },
+        "backbone": run.backbone.as_dict() if run.backbone else None,
+        "image_size": run.recipe.image_size,
+        **_model_fields(run),
+        **_training_fields(run),
+        "validation": _score(splits.validation.labels, validation),
+        **_test_fields(labels, test, splits.class_names),
+        "hardware": hardware(),
+        "versions": versions(),
+        "parameters_hash": run.parameters_hash,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    return Result(record, test, labels)
+
+
+def _score(labels: np.ndarray, probabilities: np.ndarray) -> dict:
+    return {
+        "accuracy": metrics.accuracy(labels, probabilities),
+        "loss": metrics.cross_entropy(labels, probabilities),
+    }
+
+
+def _model_fields(run) -> dict:
+    from cifar_helpers import models  # here, so that reading records does not load Keras
+
+    return {
+        "parameters": models.parameter_counts(run.model),
+        "multiply_adds": models.multiply_adds(run.model),
+    }
+
+
+def _training_fields(run) -> dict:
+    history = run.history
+    epochs = len(history["accuracy"])
+    phases = [
+        {"requested": phase.epochs, "run": ran}
+        for phase, ran in zip(run.recipe.phases, run.phase_epochs, strict=True)
+    ]
+    return {
+        "epochs": {
+            "requested": run.recipe.epochs,
+            "run": epochs,
+            "best": run.best_epoch,
+            "phases": phases,
+        },
+        "train": {"accuracy": history["accuracy"][-1], "loss": history["loss"][-1]},
+        "overfitting_gap": 100 * (history["accuracy"][-1] - history["val_accuracy"][-1]),
+        "history": history,
+        "seconds": {"train": run.seconds, "per_epoch": sum(history["seconds"]) / epochs},
+        "images_per_second": run.images_per_second,
+    }
+
+
+def _test_fields(labels: np.ndarray, probabilities: np.ndarray, class_names: tuple) -> dict:
+    predicted = metrics.predictions(probabilities)
+    matrix = metrics.confusion_matrix(labels, predicted)
+    return {
+        "test": _score(labels, probabilities),
+        "test_accuracy_interval": list(metrics.accuracy_interval(labels, probabilities)),
+        "per_class": metrics.per_class(labels, predicted, class_names),
+        "confusion_matrix": matrix.tolist(),
+        "confused_pairs": metrics.confused_pairs(matrix, class_names),
+        "calibration": metrics.calibration(labels, probabilities),
+    }
+
+
+def hardware() -> dict:
+    """What the run ran on: processor, cores, accelerators, backend."""
+    import keras
+
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "accelerators": _accelerators(keras.backend.backend()),
+        "backend": keras.backend.backend(),
+        "system": platform.system(),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _accelerators(backend: str) -> list[str]:
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details
+        return [
+            details(device).get("device_name", device.name)
+            for device in tf.config.list_physical_devices("GPU")
+        ]
+    return []
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+# Writing and reading
+
+
+def write_json(path: Path, content) -> None:
+    """Write JSON under a temporary name, then move it to `path`."""
+    _replace(path, lambda file: file.write(json.dumps(content, indent=1).encode() + b"\n"))
+
+
+def _replace(path: Path, write) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_result(result: Result, out: str | Path) -> Path:
+    """Write a record and its predictions under `out`/results.
+
+    Args:
+        result: what to keep.
+        out: the run's folder.
+
+    Returns:
+        The path of the JSON file, which is written last: where it is, the predictions are too.
+    """
+    record = result.record
+    path = _record_path(out, record["model"], record["recipe"], record["seed"])
+    arrays = {
+        "probabilities": result.probabilities.astype("float16"),
+        "labels": result.labels.astype("uint8"),
+    }
+    _replace(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
+    write_json(path, record)
+    return path
+
+
+def save_model(run, out: str | Path) -> Path:
+    """Write a run's trained network, uncompiled, under `out`/models as a `.keras` file."""
+    import keras
+
+    name = f"{run.recipe.model}-{run.recipe.name}-seed{run.seed}"
+    path = Path(out) / "models" / f"{name}.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A copy without the optimizer, whose state would treble the file.
+    plain = keras.Model.from_config(run.model.get_config())
+    plain.set_weights(run.model.get_weights())
+    partial = path.with_name(f".{name}.{os.getpid()}.keras")
+    try:
+        plain.save(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _read_result(path: Path) -> Result:
+    record = json.loads(path.read_text())
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+        probabilities = file["probabilities"].astype("float32")
+        return Result(record, probabilities, file["labels"].astype("int64"))
+
+
+def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, wanted: str) -> Result | None:
+    """The finished record of exactly these parameters, or None.
+
+    Args:
+        out: the run's folder.
+        recipe: names the record.
+        seed: names the record.
+        wanted: the `parameters_hash` that the record must have.
+    """
+    path = _record_path(out, recipe.model, recipe.name, seed)
+    if not path.exists():
+        return None
+    try:
+        result = _read_result(path)
+        return result if result.record["parameters_hash"] == wanted else None
+    except (OSError, ValueError, KeyError) as error:
+        print(f"{path.name} could not be read ({error}); the run is done anew.")
+        return None
+
+
+def load_results(out: str | Path) -> list[Result]:
+    """All records under `out`/results, in the order of the study's table, then by seed."""
+    rows = [(recipe.model, recipe.name) for recipe in recipes.RECIPES]
+    found = [_read_result(path) for path in (Path(out) / "results").glob("*/*/seed*.json")]
+
+    def position(result: Result) -> tuple:
+        row = (result.record["model"], result.record["recipe"])
+        return (rows.index(row) if row in rows else len(rows), row, result.record["seed"])
+
+    return sorted(found, key=position)
+
+
+# Tables
+
+
+def by_recipe(found: list[Result]) -> dict[tuple[str, str], list[Result]]:
+    """The results of each (model, recipe), seeds together, in the order given."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in found:
+        groups.setdefault((result.record["model"], result.record["recipe"]), []).append(result)
+    return groups
+
+
+def results_table(found: list[Result]) -> pd.DataFrame:
+    """One row a (model, recipe): means over seeds, and the published figure where one applies.
+
+    Args:
+        found: results of one data set.
+
+    Returns:
+        Columns model, recipe, changes, parameters, epochs, seeds, accuracy, low, high (fractions),
+        interval (what the interval covers), loss, gap (percentage points), seconds, and, if the
+        images are CIFAR-10's, reference (fraction), reference_loss and reference_gap; NaN where
+        the study had no such row.
+    """
+    table = pd.DataFrame([_table_row(group) for group in by_recipe(found).values()])
+    if not all(result.record["dataset"]["real"] for result in found):
+        table = table.drop(columns=[name for name in table if name.startswith("reference")])
+    return table
+
+
+def _table_row(group: list[Result]) -> dict:
+    records = [result.record for result in group]
+    first, published = records[0], group[0].recipe and group[0].recipe.reference
+    accuracies = [record["test"]["accuracy"] for record in records]
+    interval = metrics.seeds_interval(accuracies)
+    covers = f"{len(records)} seeds" if interval else "test images"
+    low, high = interval or first["test_accuracy_interval"]
+    return {
+        "model": first["model"],
+        "recipe": first["recipe"],
+        "changes": first["changes"],
+        "parameters": first["parameters"]["total"],
+        "epochs": "/".join(str(first["epochs"][name]) for name in ("run", "requested")),
+        "seeds": len(records),
+        "accuracy": float(np.mean(accuracies)),
+        "low": low,
+        "high": high,
+        "interval": covers,
+        "loss": float(np.mean([record["test"]["loss"] for record in records])),
+        "gap": float(np.mean([record["overfitting_gap"] for record in records])),
+        "seconds": float(np.mean([record["seconds"]["train"] for record in records])),
+        "reference": published.test_accuracy if published else np.nan,
+        "reference_loss": published.test_loss if published else np.nan,
+        "reference_gap": published.overfitting_gap if published else np.nan,
+    }
+
+
+def missing_rows(found: list[Result]) -> list[tuple[str, str]]:
+    """The (model, recipe) pairs of the study that have no record."""
+    have = by_recipe(found)
+    return [
+        (recipe.model, recipe.name)
+        for recipe in recipes.RECIPES
+        if (recipe.model, recipe.name) not in have
+    ]
+
+
+def best_by_validation(found: list[Result]) -> Result:
+    """The result with the highest validation accuracy; the test set has no say in it."""
+    return max(found, key=lambda result: result.record["validation"]["accuracy"])
+
+
+def best_of_each_model(found: list[Result]) -> list[Result]:
+    """One result a model, in the study's order, each the model's best on validation."""
+    chosen = []
+    for model in recipes.MODELS:
+        of_model = [result for result in found if result.record["model"] == model]
+        if of_model:
+            chosen.append(best_by_validation(of_model))
+    return chosen
+
+
+def of_data(found: list[Result], splits) -> list[Result]:
+    """The results on exactly these images; records of other data never share a table."""
+    return [
+        result for result in found if result.record["dataset"]["sha256"] == splits.source.sha256
+    ]

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from cifar_helpers import models
+from cifar_helpers.quiet import keras
+
+BUILDERS = {
+    "baseline_cnn": (models.baseline_cnn, 315_722, 315_722),
+    "vgg10": (models.vgg10, 402_986, 402_986),
+    "resnet20": (models.resnet20, 274_826, 273_258),
+    "transfer": (lambda: models.transfer("efficientnetv2b0", image_size=32), 6_255_962, 333_578),
+}
+
+
+@pytest.fixture(scope="module", params=BUILDERS)
+def built(request):
+    build, total, trainable = BUILDERS[request.param]
+    return build(), total, trainable
+
+
+def test_parameter_counts_are_those_of_the_reference(built):
+    model, total, trainable = built
+    assert models.parameter_counts(model) == {"total": total, "trainable": trainable}
+    assert model.count_params() == total
+
+
+def test_images_in_0_to_255_become_probabilities(built, images):
+    model, _, _ = built
+    from_bytes = model.predict(images, verbose=0)
+    assert from_bytes.shape == (8, 10)
+    assert from_bytes.dtype == np.float32
+    np.testing.assert_allclose(from_bytes.sum(axis=1), 1, atol=1e-5)
+    from_floats = model.predict(images.astype("float32"), verbose=0)
+    np.testing.assert_allclose(from_bytes, from_floats, atol=1e-5)
+
+
+def test_models_come_uncompiled_and_take_32_pixel_images(built):
+    model, _, _ = built
+    assert not model.compiled
+    assert model.input.shape == (None, 32, 32, 3)
+
+
+def test_layer_names_are_unique_and_given(built):
+    model, _, _ = built
+    names = [layer.name for layer in model.layers]
+    assert len(set(names)) == len(names)
+    assert not any(name.startswith(("conv2d", "dense_", "batch_normalization")) for name in names)
+
+
+def test_a_saved_model_predicts_the_same(built, images, tmp_path):
+    model, _, _ = built
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("baseline_cnn", 4.2), ("vgg10", 29.5), ("resnet20", 40.8)]
+)
+def test_multiply_adds_count_convolutions_and_dense_layers(name, millions):
+    assert models.multiply_adds(BUILDERS[name][0]()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "millions"),
+    [("efficientnetv2b0", 96, 132), ("efficientnet-lite0", 96, 70)],
+)
+def test_multiply_adds_of_the_backbones(backbone, size, millions):
+    model = models.transfer(backbone, image_size=size)
+    assert models.multiply_adds(model) / 1e6 == pytest.approx(millions, rel=0.03)
+
+
+def test_multiply_adds_of_a_network_counted_by_hand():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same")(inputs)  # 64 positions x 27 x 4
+    x = keras.layers.DepthwiseConv2D(3, strides=2, padding="same")(x)  # 16 positions x 9 x 4
+    x = keras.layers.Dense(5)(keras.layers.Flatten()(x))  # 64 x 5
+    assert models.multiply_adds(keras.Model(inputs, x)) == 64 * 27 * 4 + 16 * 9 * 4 + 64 * 5
+
+
+@pytest.mark.parametrize(
+    ("layers", "trainable"), [(0, 333_578), (30, 1_497_450), (50, 2_290_458)]
+)
+def test_fine_tuning_opens_as_many_weights_as_the_reference(layers, trainable):
+    model = models.transfer("efficientnetv2b0", image_size=32)
+    models.fine_tune(model, layers=layers)
+    assert models.parameter_counts(model)["trainable"] == trainable
+
+
+def test_fine_tuning_all_layers_leaves_only_statistics_frozen():
+    model = models.transfer("efficientnet-lite0", image_size=32)
+    models.fine_tune(model, layers=None)
+    frozen = {weight.name for weight in model.non_trainable_weights}
+    assert frozen == {"moving_mean", "moving_variance"}
+
+
+def test_fine_tuning_more_layers_than_there_are_is_refused():
+    model = models.transfer("efficientnet-lite0", image_size=32)
+    with pytest.raises(ValueError, match="between 0 and the backbone's"):
+        models.fine_tune(model, layers=10_000)
+
+
+def test_head_on_features_equals_the_whole_network(images):
+    model = models.transfer("efficientnet-lite0", image_size=32)
+    features = models.feature_extractor(model).predict(images, verbose=0)
+    assert features.shape == (8, 1280)
+    np.testing.assert_allclose(
+        models.head_model(model).predict(features, verbose=0),
+        model.predict(images, verbose=0),
+        atol=1e-5,
+    )
+
+
+def test_stages_account_for_every_weight(built):
+    model, total, _ = built
+    stages = models.stages(model)
+    assert sum(stage["parameters"] for stage in stages) == total
+    assert sum(stage["multiply_adds"] for stage in stages) == models.multiply_adds(model)
+
+
+def test_stages_of_resnet20_halve_the_resolution_twice():
+    shapes = {stage["name"]: stage["output_shape"] for stage in models.stages(models.resnet20())}
+    assert shapes["stage1"] == (32, 32, 16)
+    assert shapes["stage2"] == (16, 16, 32)
+    assert shapes["stage3"] == (8, 8, 64)

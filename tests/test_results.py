@@ -1,0 +1,196 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+from cifar_helpers import metrics, recipes, results, training
+from cifar_helpers.quiet import keras
+
+FIELDS = {
+    "model",
+    "recipe",
+    "seed",
+    "dataset",
+    "backbone",
+    "image_size",
+    "parameters",
+    "epochs",
+    "train",
+    "validation",
+    "test",
+    "overfitting_gap",
+    "test_accuracy_interval",
+    "per_class",
+    "confusion_matrix",
+    "confused_pairs",
+    "calibration",
+    "history",
+    "seconds",
+    "images_per_second",
+    "hardware",
+    "versions",
+    "parameters_hash",
+    "created",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(toy_splits, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    (recipe,) = recipes.select("baseline_cnn", ["improved"], epochs=2)
+    run = training.train(recipe, toy_splits, seed=1, out=str(out), verbose=False)
+    return out, run, training.evaluate(run, out=str(out))
+
+
+def _other(result, **changes):
+    return results.Result({**deepcopy(result.record), **changes}, *_arrays(result))
+
+
+def _arrays(result):
+    return result.probabilities, result.labels
+
+
+def test_a_record_has_every_field_and_survives_json(finished):
+    out, _, result = finished
+    path = out / "results" / "baseline_cnn" / "improved" / "seed1.json"
+    assert FIELDS <= set(result.record)
+    assert json.loads(path.read_text()) == json.loads(json.dumps(result.record))
+
+
+def test_a_record_agrees_with_its_own_predictions(finished):
+    out, _, _ = finished
+    (result,) = results.load_results(out)
+    record = result.record
+    assert record["test"]["accuracy"] == metrics.accuracy(result.labels, result.probabilities)
+    assert record["test"]["loss"] == pytest.approx(
+        metrics.cross_entropy(result.labels, result.probabilities), abs=1e-6
+    )
+    assert np.trace(record["confusion_matrix"]) / 2000 == record["test"]["accuracy"]
+    low, high = record["test_accuracy_interval"]
+    assert low < record["test"]["accuracy"] < high
+
+
+def test_the_gap_is_that_of_the_last_epoch_in_points(finished):
+    _, run, result = finished
+    last = run.history["accuracy"][-1] - run.history["val_accuracy"][-1]
+    assert result.record["overfitting_gap"] == pytest.approx(100 * last)
+
+
+def test_the_kept_model_predicts_what_the_record_says(finished, toy_splits):
+    out, _, result = finished
+    model = keras.models.load_model(out / "models" / "baseline_cnn-improved-seed1.keras")
+    predicted = model.predict(toy_splits.test.images, verbose=0)
+    np.testing.assert_allclose(predicted, result.probabilities, atol=1e-3)
+
+
+def test_the_checkpoint_is_gone_once_the_record_is_there(finished):
+    out, _, _ = finished
+    assert not list((out / "checkpoints").rglob("checkpoint.npz"))
+    assert not list(out.rglob("*.partial"))
+
+
+def test_a_record_is_found_by_its_parameters_only(finished):
+    out, run, result = finished
+    wanted = result.record["parameters_hash"]
+    assert results.find_result(out, run.recipe, 1, wanted).record == result.record
+    assert results.find_result(out, run.recipe, 1, "0" * 64) is None
+    assert results.find_result(out, run.recipe, 2, wanted) is None
+
+
+def test_a_damaged_record_is_not_taken_for_a_finished_run(finished, tmp_path, capsys):
+    _, run, result = finished
+    path = results.save_result(result, tmp_path)
+    path.write_text(path.read_text()[:100])
+    wanted = result.record["parameters_hash"]
+    assert results.find_result(tmp_path, run.recipe, 1, wanted) is None
+    assert "done anew" in capsys.readouterr().out
+
+
+def test_the_parameters_hash_changes_with_all_that_decides_the_outcome(toy_splits):
+    (recipe,) = recipes.select("baseline_cnn", ["improved"])
+    hashes = {
+        results.parameters_hash(recipe, 0, toy_splits),
+        results.parameters_hash(recipe, 1, toy_splits),
+        results.parameters_hash(recipe.capped(5), 0, toy_splits),
+        results.parameters_hash(recipe, 0, toy_splits.resplit(0.2, train_size=64)),
+        results.parameters_hash(recipe, 0, toy_splits.resplit(0.1, train_size=32)),
+        results.parameters_hash(recipe, 0, toy_splits, "efficientnet-lite0"),
+    }
+    assert len(hashes) == 6
+
+
+def test_results_come_in_the_order_of_the_study(finished, tmp_path):
+    _, _, result = finished
+    rows = [("resnet20", "improved"), ("vgg10", "improved"), ("vgg10", "base"), ("vgg10", "base")]
+    for seed, (model, recipe) in enumerate(rows):
+        results.save_result(_other(result, model=model, recipe=recipe, seed=9 - seed), tmp_path)
+    found = [
+        (result.record["model"], result.record["recipe"], result.record["seed"])
+        for result in results.load_results(tmp_path)
+    ]
+    assert found == [
+        ("vgg10", "base", 6),
+        ("vgg10", "base", 7),
+        ("vgg10", "improved", 8),
+        ("resnet20", "improved", 9),
+    ]
+
+
+def test_one_seed_has_the_interval_of_the_test_images(finished):
+    _, _, result = finished
+    table = results.results_table([result])
+    assert table.loc[0, "interval"] == "test images"
+    assert [table.loc[0, "low"], table.loc[0, "high"]] == result.record["test_accuracy_interval"]
+
+
+def test_several_seeds_have_their_mean_and_the_interval_of_the_seeds(finished):
+    _, _, result = finished
+    seeds = [
+        _other(result, seed=seed, test={"accuracy": accuracy, "loss": 1.0})
+        for seed, accuracy in enumerate((0.60, 0.62, 0.64))
+    ]
+    row = results.results_table(seeds).loc[0]
+    assert row["accuracy"] == pytest.approx(0.62)
+    assert row["interval"] == "3 seeds"
+    assert (row["low"], row["high"]) == pytest.approx(metrics.seeds_interval([0.60, 0.62, 0.64]))
+
+
+def test_published_figures_stand_beside_real_images_only(finished):
+    _, _, result = finished
+    toy = _other(result, recipe="reference")
+    assert not [name for name in results.results_table([toy]) if name.startswith("reference")]
+    real = _other(toy, dataset={**toy.record["dataset"], "real": True})
+    assert results.results_table([real]).loc[0, "reference"] == 0.6747
+
+
+def test_the_best_is_chosen_on_validation_not_on_test(finished):
+    _, _, result = finished
+    lucky = _other(result, test={"accuracy": 0.9, "loss": 1}, validation={"accuracy": 0.5})
+    sound = _other(result, test={"accuracy": 0.8, "loss": 1}, validation={"accuracy": 0.6})
+    assert results.best_by_validation([lucky, sound]) is sound
+
+
+def test_missing_rows_are_named(finished):
+    _, _, result = finished
+    missing = results.missing_rows([result])
+    assert ("baseline_cnn", "improved") not in missing
+    assert len(missing) == len(recipes.RECIPES) - 1
+
+
+def test_records_of_other_images_are_left_out(finished, toy_splits):
+    _, _, result = finished
+    other = _other(result, dataset={**result.record["dataset"], "sha256": "0" * 64})
+    assert results.of_data([result, other], toy_splits) == [result]
+
+
+def test_many_writers_lose_no_record(finished, tmp_path):
+    _, _, result = finished
+
+    def write(seed):
+        results.save_result(_other(result, seed=seed), tmp_path)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(24)))
+    assert [result.record["seed"] for result in results.load_results(tmp_path)] == list(range(24))

@@ -1,0 +1,245 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cifar_helpers import models, recipes, results, training
+from cifar_helpers.errors import UserError
+from cifar_helpers.quiet import keras
+from cifar_helpers.recipes import Phase, Recipe
+
+TINY = Recipe(
+    model="baseline_cnn",
+    name="improved",
+    changes="",
+    phases=(
+        Phase(
+            epochs=3,
+            batch_size=16,
+            optimizer="adamw",
+            learning_rate=1e-3,
+            schedule="linear",
+            warmup=0.2,
+            weight_decay=1e-2,
+            ema=0.9,
+        ),
+    ),
+    augmentation="crop2_flip",
+    label_smoothing=0.1,
+)
+STOPPING = replace(
+    TINY,
+    phases=(
+        Phase(
+            epochs=4,
+            batch_size=16,
+            optimizer="adam",
+            learning_rate=1e-3,
+            early_stopping=2,
+            reduce_on_plateau=1,
+        ),
+    ),
+)
+TRANSFER = Recipe(
+    model="transfer",
+    name="96px",
+    changes="",
+    phases=(
+        Phase(epochs=2, batch_size=16, optimizer="adam", learning_rate=1e-3),
+        Phase(epochs=2, batch_size=16, optimizer="adam", learning_rate=1e-3, unfrozen=None),
+    ),
+    augmentation="flip",
+    dropout=0.1,
+    image_size=32,
+)
+
+
+def _weights(model):
+    return [np.asarray(weight) for weight in model.get_weights()]
+
+
+@pytest.mark.parametrize("model", recipes.MODELS)
+def test_one_epoch_of_every_recipe_trains_and_gives_a_record(model, toy_splits):
+    for recipe in recipes.select(model, ["reference", "improved"], epochs=1):
+        recipe = replace(recipe, image_size=32)
+        run = training.train(
+            recipe, toy_splits, seed=0, weights="efficientnet-lite0", verbose=False
+        )
+        assert len(run.history["loss"]) == recipe.epochs
+        assert np.isfinite(run.history["loss"]).all()
+        assert run.phase_epochs == [1] * len(recipe.phases)
+
+
+def test_training_lowers_the_loss(toy_splits):
+    recipe = replace(TINY, phases=(replace(TINY.phases[0], epochs=12),), augmentation="none")
+    run = training.train(recipe, toy_splits, seed=0, verbose=False)
+    assert run.history["loss"][-1] < 0.9 * run.history["loss"][0]
+
+
+def test_the_same_seed_gives_the_same_weights(toy_splits):
+    first, second = (training.train(TINY, toy_splits, seed=3, verbose=False) for _ in range(2))
+    for one, other in zip(_weights(first.model), _weights(second.model), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_another_seed_gives_other_weights(toy_splits):
+    first, second = (training.train(TINY, toy_splits, seed=s, verbose=False) for s in (0, 1))
+    assert not np.allclose(_weights(first.model)[0], _weights(second.model)[0])
+
+
+class _Interrupted(Exception):
+    pass
+
+
+def _interrupt_after(epochs, monkeypatch):
+    """Let training break off once that many epochs have been checkpointed."""
+    finish = training._Log.on_epoch_end
+
+    def on_epoch_end(self, epoch, logs=None):
+        finish(self, epoch, logs)
+        if self.epochs_before == epochs:
+            raise _Interrupted
+
+    monkeypatch.setattr(training._Log, "on_epoch_end", on_epoch_end)
+
+
+@pytest.mark.parametrize("recipe", [TINY, STOPPING, TRANSFER], ids=["ema", "stopping", "transfer"])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_an_interrupted_training_ends_in_the_same_weights(
+    recipe, epochs, toy_splits, tmp_path, monkeypatch
+):
+    options = {"seed": 0, "weights": "efficientnet-lite0", "verbose": False}
+    whole = training.train(recipe, toy_splits, **options)
+    with monkeypatch.context() as patch:
+        _interrupt_after(epochs, patch)
+        with pytest.raises(_Interrupted):
+            training.train(recipe, toy_splits, out=str(tmp_path), **options)
+    resumed = training.train(recipe, toy_splits, out=str(tmp_path), **options)
+    for one, other in zip(_weights(whole.model), _weights(resumed.model), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+    np.testing.assert_allclose(whole.history["loss"], resumed.history["loss"], atol=1e-4)
+    assert whole.best_epoch == resumed.best_epoch
+
+
+def test_a_checkpoint_of_other_parameters_is_not_taken_up(toy_splits, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        _interrupt_after(1, patch)
+        with pytest.raises(_Interrupted):
+            training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    other = replace(TINY, label_smoothing=0.2)
+    run = training.train(other, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    fresh = training.train(other, toy_splits, seed=0, verbose=False)
+    np.testing.assert_allclose(run.history["loss"], fresh.history["loss"], atol=1e-4)
+
+
+def test_a_damaged_checkpoint_is_set_aside(toy_splits, tmp_path, capsys):
+    folder = results.checkpoint_folder(tmp_path, TINY, 0)
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.npz").write_bytes(b"PK\x03\x04 not really")
+    run = training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    assert len(run.history["loss"]) == 3
+    assert (folder / "checkpoint.corrupt").exists()
+    assert "set aside" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_not_trained_again(toy_splits, tmp_path, monkeypatch):
+    run = training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    result = training.evaluate(run, out=str(tmp_path))
+    monkeypatch.setattr(training, "build", None)  # would fail if it were needed
+    again = training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    assert again.model is None
+    assert training.evaluate(again, out=str(tmp_path)).record == result.record
+
+
+def test_fine_tuning_leaves_the_backbones_statistics_alone(toy_splits):
+    model_before = training.build(TRANSFER, "efficientnet-lite0")
+    training.set_seed(0)
+    run = training.train(
+        TRANSFER, toy_splits, seed=0, weights="efficientnet-lite0", verbose=False
+    )
+    for before, after in zip(
+        models.backbone_layers(model_before), models.backbone_layers(run.model), strict=True
+    ):
+        for old, new in zip(before.weights, after.weights, strict=True):
+            if old.name in ("moving_mean", "moving_variance"):
+                np.testing.assert_array_equal(np.asarray(old), np.asarray(new))
+
+
+def test_fine_tuning_does_train_the_opened_layers(toy_splits):
+    frozen = replace(TRANSFER, phases=TRANSFER.phases[:1])
+    options = {"seed": 0, "weights": "efficientnet-lite0", "verbose": False}
+    head_only = training.train(frozen, toy_splits, **options).model
+    tuned = training.train(TRANSFER, toy_splits, **options).model
+    kernel = next(i for i, layer in enumerate(tuned.layers) if "conv" in layer.name)
+    one, other = head_only.layers[kernel].weights[0], tuned.layers[kernel].weights[0]
+    assert not np.allclose(np.asarray(one), np.asarray(other))
+
+
+def test_weight_averages_are_what_is_kept(toy_splits):
+    plain = replace(TINY, phases=(replace(TINY.phases[0], ema=0.0),))
+    averaged = training.train(TINY, toy_splits, seed=0, verbose=False)
+    last = training.train(plain, toy_splits, seed=0, verbose=False)
+    assert averaged.history["loss"][0] == pytest.approx(last.history["loss"][0], abs=1e-4)
+    assert not np.allclose(_weights(averaged.model)[0], _weights(last.model)[0])
+    probabilities = training.predict(averaged.model, averaged.splits.validation.images)
+    right = (probabilities.argmax(axis=1) == averaged.splits.validation.labels).mean()
+    assert right == pytest.approx(averaged.history["val_accuracy"][-1], abs=1e-6)
+
+
+def test_early_stopping_goes_back_to_the_best_epoch(toy_splits):
+    phase = replace(STOPPING.phases[0], epochs=30, learning_rate=3e-2)
+    recipe = replace(STOPPING, phases=(phase,), label_smoothing=0.0)
+    run = training.train(recipe, toy_splits, seed=0, verbose=False)
+    losses = run.history["val_loss"]
+    assert len(losses) < 30
+    assert run.best_epoch == int(np.argmin(losses)) + 1
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+def test_the_schedule_peaks_after_the_warm_up_and_ends_at_zero(shape):
+    schedule = training.WarmupDecay(peak=0.2, steps=100, warmup=0.1, shape=shape)
+    rates = np.array([float(schedule(step)) for step in range(101)])
+    assert rates[0] == pytest.approx(0.02)
+    assert rates.max() == pytest.approx(0.2, rel=0.02)
+    assert rates.argmax() in (9, 10)
+    assert rates[-1] == pytest.approx(0, abs=1e-7)
+    assert (np.diff(rates[10:]) <= 1e-7).all()
+
+
+def test_label_smoothing_agrees_with_keras():
+    labels = np.array([0, 2])
+    predicted = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], "float32")
+    ours = training._SmoothedCrossEntropy(0.1)(labels, predicted)
+    theirs = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(np.eye(3)[labels], predicted)
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_weight_decay_spares_biases_and_batch_norms():
+    phase = Phase(1, 8, "sgd", 0.1, weight_decay=0.5)
+    optimizer = training._optimizer(phase, steps=1)
+    model = models.resnet20()
+    optimizer.build(model.trainable_variables)
+    decays = {v.path: optimizer._use_weight_decay(v) for v in model.trainable_variables}
+    assert all(used == path.endswith("kernel") for path, used in decays.items())
+    assert any(decays.values())
+
+
+def test_reference_stands_for_all_reference_rows():
+    names = [recipe.name for recipe in recipes.select("vgg10", ["reference"])]
+    assert names == ["base", "callbacks", "optimized"]
+
+
+def test_epochs_cap_every_phase():
+    (recipe,) = recipes.select("transfer", ["96px"], epochs=5)
+    assert [phase.epochs for phase in recipe.phases] == [5, 5]
+
+
+def test_an_unknown_recipe_is_refused_by_name():
+    with pytest.raises(UserError, match="resnet"):
+        recipes.select("vgg10", ["resnet"])
+
+
+def test_the_plan_resizes_the_reference_rows_and_caps_the_improved_one():
+    plan = training.plan("transfer", ["reference", "improved"], seeds=[0], image_size=[48, 64])
+    sizes = {recipe.name: recipe.image_size for recipe, _ in plan}
+    assert sizes == {"96px": 48, "224px": 64, "improved": 64}
