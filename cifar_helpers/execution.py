@@ -271,4 +271,3 @@ def run_apart(function, *arguments):
     """
     with local_executor(1) as executor:
         return executor.submit(function, *arguments).result()
-

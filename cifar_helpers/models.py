@@ -268,7 +268,7 @@ def stages(model: keras.Model) -> list[dict]:
             "multiply_adds": sum(_layer_multiply_adds(layer) for layer in members),
         }
         for name, members in blocks.items()
-        if name not in ("rescale",)
+        if name not in ("rescale", "rescaling", "normalization")  # arithmetic on the input
     ]
 
 

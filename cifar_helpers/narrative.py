@@ -3,12 +3,14 @@
 Every function returns something that a notebook displays as the last value of a cell.
 """
 
+import ast
 import inspect
 
+import numpy as np
 import pandas as pd
-from IPython.display import Code, Markdown
+from IPython.display import Markdown
 
-from cifar_helpers import metrics, plotting, results
+from cifar_helpers import metrics, models, plotting, results
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.results import Result
 
@@ -22,9 +24,13 @@ def notice(*sources) -> Markdown:
     return Markdown("\n".join(f"> {source.notice()}\n>" for source in sources))
 
 
-def source(function) -> Code:
-    """A function's source, as it stands in the package."""
-    return Code(inspect.getsource(function), language="python")
+def source(function) -> Markdown:
+    """A function's source, as it stands in the package, without its docstring."""
+    lines = inspect.getsource(function).splitlines()
+    first, *_ = ast.parse("\n".join(lines)).body[0].body
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        del lines[first.lineno - 1 : first.end_lineno]
+    return Markdown("\n".join(["```python", *lines, "```"]))
 
 
 def split_table(splits) -> pd.DataFrame:
@@ -53,20 +59,31 @@ def stage_table(stages: list[dict]):
     return table.style.hide(axis="index").format(thousands=",")
 
 
-def recipe_table(plan: list[tuple[Recipe, int]]) -> pd.DataFrame:
+_AUGMENTATIONS = {
+    "none": "none",
+    "flip": "flip",
+    "crop_flip": "4-pixel crop, flip",
+    "crop2_flip": "2-pixel crop, flip",
+    "reference": "rotation, shift, zoom, flip",
+}
+
+
+def recipe_table(plan: list[tuple[Recipe, int]]):
     """What is about to be trained, one column a recipe."""
     columns = {}
     for recipe, _ in plan:
         columns[recipe.name] = {
             "what changes": recipe.changes,
-            "augmentation": recipe.augmentation.replace("_", " + "),
+            "augmentation": _AUGMENTATIONS[recipe.augmentation],
             "dropout": "–" if recipe.dropout is None else f"{recipe.dropout:g}",
             "label smoothing": f"{recipe.label_smoothing:g}",
-            "validation share": f"{recipe.validation_fraction:.0%}",
+            "validation share": f"{100 * recipe.validation_fraction:.0f} %",
             **_phase_rows(recipe),
             "seeds": ", ".join(str(seed) for other, seed in plan if other == recipe),
         }
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns).style.set_properties(
+        **{"text-align": "left", "vertical-align": "top", "max-width": "17em"}
+    )
 
 
 def _phase_rows(recipe: Recipe) -> dict[str, str]:
@@ -79,10 +96,14 @@ def _phase_rows(recipe: Recipe) -> dict[str, str]:
         "optimizer": joined(lambda phase: phase.optimizer),
         "learning rate": joined(lambda phase: f"{phase.learning_rate:g}, {phase.schedule}"),
         "weight decay": joined(lambda phase: f"{phase.weight_decay:g}"),
-        "early stopping": joined(
-            lambda phase: f"{phase.early_stopping} epochs" if phase.early_stopping else "–"
-        ),
+        "early stopping": joined(lambda phase: _patience(phase.early_stopping)),
+        "learning rate halved": joined(lambda phase: _patience(phase.reduce_on_plateau)),
+        "weight averaging": joined(lambda phase: f"{phase.ema:g}" if phase.ema else "–"),
     }
+
+
+def _patience(epochs: int) -> str:
+    return f"after {epochs} epochs without progress" if epochs else "–"
 
 
 def percent(fraction: float) -> str:
@@ -330,3 +351,143 @@ def limits(found: list[Result]) -> Markdown:
         else "Transfer learning starts from ImageNet: it has seen more images than the others."
     )
     return Markdown("\n".join(f"- {line}" for line in lines + _short_line(found)))
+
+
+# Notebook 04
+
+
+def fine_tuning_table(model, layers: list[int | None]) -> pd.DataFrame:
+    """How many weights train when so many of a transfer model's last layers are opened.
+
+    Args:
+        model: from `models.transfer`; left with its backbone frozen.
+        layers: numbers of layers; None for all.
+    """
+    rows = {}
+    for count in layers:
+        models.fine_tune(model, layers=count)
+        counts = models.parameter_counts(model)
+        name = {0: "none: the head alone", None: "all"}.get(count, f"the last {count}")
+        rows[name] = {
+            "weights trained": f"{counts['trainable']:,}",
+            "share of all": percent(counts["trainable"] / counts["total"]),
+        }
+    models.fine_tune(model, layers=0)
+    table = pd.DataFrame(rows).T
+    table.index.name = "layers opened"
+    return table
+
+
+# Notebook 05
+
+
+def comparison_rows(found: list[Result]) -> pd.DataFrame:
+    """The results table with a label a row, for `plotting.model_comparison`."""
+    table = results.results_table(found)
+    groups = results.by_recipe(found).values()
+    return table.assign(label=[_short_label(group[0]) for group in groups])
+
+
+def _short_label(result: Result) -> str:
+    """Model and recipe; the image size is said where the recipe's name does not already."""
+    record = result.record
+    name = f"{plotting.MODEL_LABELS[record['model']].replace(' transfer', '')}, {record['recipe']}"
+    size = f"{record['image_size']}px"
+    return name if record["model"] != "transfer" or size == record["recipe"] else f"{name} at {size}"
+
+
+def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
+    """Accuracy and cost of each row, for `plotting.cost_accuracy`.
+
+    Args:
+        found: the results.
+        cost: "multiply_adds" an image or "seconds" of training.
+    """
+    rows = []
+    for group in results.by_recipe(found).values():
+        record = group[0].record
+        costs = {
+            "multiply_adds": record["multiply_adds"] / 1e6,
+            "seconds": record["seconds"]["train"] / 60,
+        }
+        rows.append(
+            {
+                "model": record["model"],
+                "recipe": record["recipe"],
+                "label": _short_label(group[0]),
+                "accuracy": record["test"]["accuracy"],
+                "x": costs[cost],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def cost_table(chosen: list[Result]):
+    """What each model takes: weights, work an image, training time and speed, on what hardware."""
+    rows = []
+    for result in chosen:
+        record = result.record
+        rows.append(
+            {
+                "model": label(result),
+                "test accuracy": percent(record["test"]["accuracy"]),
+                "weights": f"{record['parameters']['total']:,}",
+                "multiply-adds an image": f"{record['multiply_adds'] / 1e6:,.1f} M",
+                "training": duration(record["seconds"]["train"]),
+                "training images a second": f"{record['images_per_second']:,.0f}",
+                "on": machine(record["hardware"]),
+            }
+        )
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def machine(hardware: dict) -> str:
+    """Hardware in a few words."""
+    if hardware["accelerators"]:
+        return ", ".join(hardware["accelerators"])
+    return f"{hardware['processor'].replace(' Processor', '')}, {hardware['cores']} cores"
+
+
+def agreement(chosen: list[Result]) -> tuple:
+    """Matrix and names for `plotting.agreement`."""
+    shares = metrics.disagreement(_predictions(chosen), chosen[0].labels)
+    return shares["agreement"], shares["names"]
+
+
+def disagreement_table(chosen: list[Result]) -> pd.DataFrame:
+    """Shares of the test images that all, some, one or none of the models get right."""
+    shares = metrics.disagreement(_predictions(chosen), chosen[0].labels)
+    rows = {
+        "every model right": shares["all_right"],
+        "some right, some wrong": shares["mixed"],
+        "every model wrong": shares["all_wrong"],
+    }
+    for name, share in shares["only_right"].items():
+        rows[f"only right: {name}"] = share
+    for name, share in shares["only_wrong"].items():
+        rows[f"only wrong: {name}"] = share
+    return pd.DataFrame({"share of the test images": {k: percent(v) for k, v in rows.items()}})
+
+
+def _predictions(chosen: list[Result]) -> dict:
+    return {_short_label(result): result.predictions for result in chosen}
+
+
+def class_table(chosen: list[Result]) -> pd.DataFrame:
+    """Share of each class that each model finds: classes by rows, models by columns."""
+    return pd.DataFrame(
+        {
+            _short_label(result): {
+                row["class"]: row["recall"] for row in result.record["per_class"]
+            }
+            for result in chosen
+        }
+    )
+
+
+def hardest(chosen: list[Result]) -> np.ndarray:
+    """Positions of the test images that every model gets wrong, the surest mistakes first."""
+    wrong = np.all([result.predictions != result.labels for result in chosen], axis=0)
+    confidence = np.mean([result.probabilities.max(axis=1) for result in chosen], axis=0)
+    positions = np.flatnonzero(wrong)
+    return positions[np.argsort(-confidence[positions], kind="stable")]

@@ -32,6 +32,8 @@ DEFAULTS = {
     "seeds": (0,),
     "recipes": ("reference", "improved"),
 }
+# Up to this cap on the epochs a run is a quick pass.
+QUICK_EPOCHS = 10
 # Notebooks with this number compare what the others recorded, and run when those have ended.
 COMPARISON = "05"
 
@@ -78,6 +80,11 @@ class Arguments:
     cell_timeout: int | None = None
     html: bool = True
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether the cap on the epochs makes it a quick pass."""
+        return self.epochs is not None and self.epochs <= QUICK_EPOCHS
+
     @classmethod
     def from_namespace(cls, namespace) -> "Arguments":
         """Arguments from what `argparse` found; lists become tuples."""
@@ -87,10 +94,12 @@ class Arguments:
     def given(self, names: Iterable[str] = SHARED) -> dict:
         """Those of `names` that were given, as plain values; defaults said aloud are left out."""
         values = {name: getattr(self, name) for name in names}
+        # A quick pass has other sizes by default.
+        defaults = DEFAULTS if self.is_quick else {**DEFAULTS, "image_size": (96, 224)}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
-            if value not in (None, ()) and value != DEFAULTS.get(name)
+            if value not in (None, ()) and value != defaults.get(name)
         }
 
 
@@ -204,8 +213,8 @@ def _choose(known: list[Notebook], wanted: tuple[str, ...]) -> list[Notebook]:
         if key not in keys:
             names = _listed(notebook.name for notebook in known)
             raise UserError(
-                f"--notebooks takes numbers or names; there is no {word!r}.{_closest(key, keys)} "
-                f"Known: {names}."
+                f"--notebooks takes numbers or names; there is no {word!r}."
+                f"{'' if key.isdigit() else _closest(key, keys)} Known: {names}."
             )
         chosen.add(keys[key].name)
     return [notebook for notebook in known if not wanted or notebook.name in chosen]

@@ -2,28 +2,25 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from cifar_helpers import execution, options, progress, recipes
 from cifar_helpers.errors import UserError
 from cifar_helpers.execution import Job
 from cifar_helpers.options import Arguments, Notebook, Request
+from cifar_helpers.runs import Study, digest, folder_of, now, open_run, seconds_of, shown
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs"
 
-# Up to this cap on the epochs a run is a quick pass, and transfer learning does less of all else
-# too: one epoch of the whole at 224 pixels takes a CPU an hour.
-QUICK_EPOCHS = 10
+# In a quick pass transfer learning does less of all else too: one epoch of fine-tuning at 224 pixels
+# takes a CPU an hour.
 QUICK_IMAGE_SIZE = [64, 96]
 QUICK_TRANSFER_TRAIN_SIZE = 10_000
 
@@ -46,7 +43,9 @@ def run(arguments: Arguments, *, notebooks_dir: Path = NOTEBOOKS, runs_dir: Path
         request = options.check(arguments, Path(notebooks_dir))
         inputs = _prepare_inputs(request)
         with _executor(request.arguments) as (executor, workers):
-            study = open_run(request, inputs, Path(runs_dir))
+            folder = folder_of(request, inputs, Path(runs_dir))
+            jobs = {each.name: _job(each, request, inputs, folder) for each in request.notebooks}
+            study = open_run(folder, request, inputs, jobs)
             return _run_study(study, executor, workers)
     except UserError as error:
         print(f"run_all.py: error: {error}", file=sys.stderr)
@@ -56,7 +55,7 @@ def run(arguments: Arguments, *, notebooks_dir: Path = NOTEBOOKS, runs_dir: Path
         return INTERRUPTED
 
 
-def _run_study(study: "Study", executor: Executor, workers: int) -> int:
+def _run_study(study: Study, executor: Executor, workers: int) -> int:
     """Announce, execute, report."""
     _announce(study)
     try:
@@ -66,7 +65,7 @@ def _run_study(study: "Study", executor: Executor, workers: int) -> int:
         raise
     study.finish()
     failed = [name for name in study.jobs if study.entry(name)["status"] == "failed"]
-    _report(study)
+    _report(study, failed)
     return FAILURE if failed else SUCCESS
 
 
@@ -82,6 +81,7 @@ def _prepare_inputs(request: Request) -> dict:
     """
     if not any("dataset" in notebook.types for notebook in request.notebooks):
         return {}
+    print("Checking the data ...", flush=True)
     arguments = request.arguments
     needs_weights = any("weights_file" in notebook.types for notebook in request.notebooks)
     asked_for_weights = arguments.weights_file or arguments.backbone not in (None, "auto")
@@ -154,171 +154,7 @@ def _executor(arguments: Arguments):
             yield executor, arguments.workers
 
 
-# The run's folder and record
-
-
-@dataclass
-class Study:
-    """A run: its folder, what it is to do, and its record, which is kept as `run.json`."""
-
-    folder: Path
-    request: Request
-    inputs: dict
-    record: dict
-    jobs: dict[str, Job]
-    skipped: set[str]
-
-    def entry(self, name: str) -> dict:
-        """The record's part on a notebook."""
-        return self.record["notebooks"].setdefault(name, {"status": "waiting"})
-
-    def note(self, name: str, **values) -> None:
-        """Write down what became of a notebook."""
-        self.entry(name).update(values)
-        self.save()
-
-    def save(self) -> None:
-        """Write `run.json`."""
-        from cifar_helpers import results  # here, because SciPy takes a while
-
-        results.write_json(self.folder / "run.json", self.record)
-
-    def stop(self) -> None:
-        """Write down that the run was interrupted."""
-        for entry in self.record["notebooks"].values():
-            if entry["status"] == "running":
-                entry["status"] = "interrupted"
-        self.record.update(status="interrupted", finished=_now())
-        self.save()
-
-    def finish(self) -> None:
-        """Write down that the run has come to its end."""
-        statuses = {entry["status"] for entry in self.record["notebooks"].values()}
-        status = "failed" if "failed" in statuses else "finished"
-        self.record.update(status=status, finished=_now())
-        self.save()
-
-
-def open_run(request: Request, inputs: dict, runs_dir: Path) -> Study:
-    """Create the run's folder, or take up that of the same run.
-
-    Args:
-        request: what to run.
-        inputs: as from `resolve_inputs`.
-        runs_dir: where folders go that `--out` does not name.
-
-    Returns:
-        The run, its record written.
-
-    Raises:
-        UserError: if the folder holds a run whose results cannot stand beside this one's.
-    """
-    arguments = request.arguments
-    name = run_name(request, inputs)
-    folder = Path(arguments.out).expanduser() if arguments.out else runs_dir / name
-    folder = folder.resolve()
-    settings = _settings(request, inputs)
-    earlier = _earlier_record(folder)
-    if earlier and arguments.fresh:
-        _set_aside(folder)
-        earlier = None
-    if earlier:
-        _check_same_settings(folder, earlier.get("settings", {}), settings)
-    jobs = {notebook.name: _job(notebook, request, inputs, folder) for notebook in request.notebooks}
-    study = Study(folder, request, inputs, _record(request, inputs, settings), jobs, set())
-    study.record["notebooks"] = _earlier_notebooks(earlier, jobs)
-    folder.mkdir(parents=True, exist_ok=True)
-    study.save()
-    return study
-
-
-def run_name(request: Request, inputs: dict) -> str:
-    """The folder's name: the same for the same options, whichever notebooks are chosen."""
-    arguments = request.arguments
-    words = [f"epochs-{arguments.epochs}" if arguments.epochs else "full"]
-    if inputs and not inputs["real"]:
-        words.insert(0, "toy")
-    # Where the data is does not matter, but what it is does.
-    rest = arguments.given(set(options.SHARED) - {"epochs", "dataset", "data_dir"})
-    rest |= request.parameters
-    if inputs.get("real") and not inputs["verified"]:
-        rest["data"] = inputs["sha256"]
-    if rest:
-        words.append(_digest(rest)[:8])
-    return "-".join(words)
-
-
-def _settings(request: Request, inputs: dict) -> dict:
-    """What all results of a run have in common, so that they can be compared."""
-    names = ("epochs", "train_size", "image_size", "backbone", "weights_file")
-    data = {key: inputs[key] for key in ("name", "sha256") if key in inputs}
-    return {**request.arguments.given(names), **request.parameters, **data}
-
-
-def _record(request: Request, inputs: dict, settings: dict) -> dict:
-    from cifar_helpers import results
-
-    arguments = asdict(request.arguments)
-    return {
-        "status": "running",
-        "arguments": {name: value for name, value in arguments.items() if value not in (None, ())},
-        "settings": settings,
-        "data": inputs,
-        "quick": _is_quick(request.arguments),
-        "versions": results.versions(),
-        "started": _now(),
-        "finished": None,
-        "notebooks": {},
-    }
-
-
-def _earlier_record(folder: Path) -> dict | None:
-    try:
-        return json.loads((folder / "run.json").read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(
-            f"{folder / 'run.json'} cannot be read ({error}); "
-            "use --fresh in another --out, or move that folder away."
-        ) from error
-
-
-def _earlier_notebooks(earlier: dict | None, jobs: dict[str, Job]) -> dict:
-    """What is known of the notebooks; of those that did not finish, no more than that."""
-    found = earlier["notebooks"] if earlier else {}
-    kept = {}
-    for name in sorted({*found, *jobs}):
-        entry = found.get(name, {"status": "waiting"})
-        if name in jobs and entry["status"] != "finished":
-            entry = {"status": "waiting"}
-        elif entry["status"] == "running":
-            entry = {**entry, "status": "interrupted"}
-        kept[name] = entry
-    return kept
-
-
-def _check_same_settings(folder: Path, earlier: dict, now: dict) -> None:
-    for name in sorted({*earlier, *now}):
-        if earlier.get(name) != now.get(name):
-            raise UserError(
-                f"{folder.name} holds a run with {name} {earlier.get(name, 'by default')}, now it "
-                f"is {now.get(name, 'by default')}: name another folder with --out, or begin anew "
-                "with --fresh."
-            )
-
-
-def _set_aside(folder: Path) -> None:
-    aside = folder.with_name(f"{folder.name}.{datetime.now():%Y%m%d-%H%M%S}")
-    os.rename(folder, aside)
-    print(f"The earlier run is kept as {_shown(aside)}.")
-
-
 # Jobs
-
-
-def _is_quick(arguments: Arguments) -> bool:
-    return arguments.epochs is not None and arguments.epochs <= QUICK_EPOCHS
 
 
 def _job(notebook: Notebook, request: Request, inputs: dict, folder: Path) -> Job:
@@ -356,7 +192,7 @@ def notebook_parameters(
 
 def _quick_values(notebook: Notebook, request: Request, inputs: dict) -> dict:
     """The smaller work of transfer learning in a quick pass."""
-    if not _is_quick(request.arguments) or "image_size" not in notebook.types:
+    if not request.arguments.is_quick or "image_size" not in notebook.types:
         return {}
     values: dict = {"image_size": QUICK_IMAGE_SIZE}
     if inputs.get("real"):  # the toy set is small as it is
@@ -380,7 +216,7 @@ def _environment(arguments: Arguments) -> dict[str, str]:
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     if arguments.workers > 1 and not arguments.scheduler:
-        threads = str(max(1, (os.cpu_count() or 1) // arguments.workers))
+        threads = str(max(1, _cores() // arguments.workers))
         variables |= {name: threads for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
     variables = {name: os.environ.get(name, value) for name, value in variables.items()}
     # The kernel runs in another folder: what is relative to this one must be made absolute.
@@ -391,6 +227,13 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     return variables
 
 
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _job_hash(study: Study, notebook: Notebook) -> str:
     """Names all that decides a notebook's outcome: its cells, parameters and what it reads."""
     cells = [cell["source"] for cell in notebook.cells if cell["cell_type"] == "code"]
@@ -398,11 +241,7 @@ def _job_hash(study: Study, notebook: Notebook) -> str:
     if notebook.is_comparison:
         records = sorted((study.folder / "results").glob("*/*/seed*.json"))
         read += [hashlib.sha256(path.read_bytes()).hexdigest() for path in records]
-    return _digest([cells, study.jobs[notebook.name].parameters, read])
-
-
-def _digest(content) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return digest([cells, study.jobs[notebook.name].parameters, read])
 
 
 # Execution
@@ -465,7 +304,7 @@ def _start(study: Study, notebook: Notebook, executor: Executor) -> Future:
     study.note(
         notebook.name,
         status="running",
-        started=time.time(),
+        started=now(),
         parameters=job.parameters,
         parameters_hash=_job_hash(study, notebook),
     )
@@ -484,9 +323,14 @@ def _end(study: Study, name: str, future: Future) -> None:
         outcome = future.result()
     else:
         # The process that ran the notebook died, or could not be reached.
-        failed = {"number": None, "source": "", "error": type(error).__name__, "message": str(error)}
-        seconds = round(time.time() - study.entry(name)["started"], 1)
-        outcome = {"seconds": seconds, "failed_cell": failed}
+        failed = {
+            "number": None,
+            "source": "",
+            "error": type(error).__name__,
+            "message": str(error),
+        }
+        seconds = time.time() - seconds_of(study.entry(name)["started"])
+        outcome = {"seconds": round(seconds, 1), "failed_cell": failed}
     failed = "failed_cell" in outcome
     output = job.failed if failed else job.output
     study.note(
@@ -505,8 +349,9 @@ def _row(study: Study, notebook: Notebook) -> progress.Row:
     entry = study.entry(notebook.name)
     status, seconds, detail = entry["status"], entry.get("seconds"), ""
     if status == "running":
-        seconds = time.time() - entry["started"]
-        detail = progress.watch(study.folder, notebook.model, entry["started"]) or ""
+        started = seconds_of(entry["started"])
+        seconds = max(0.0, time.time() - started)
+        detail = progress.watch(study.folder, notebook.model, started) or ""
     elif status == "failed":
         detail = failure(entry)
     elif notebook.name in study.skipped:
@@ -526,7 +371,7 @@ def failure(entry: dict) -> str:
 
 def _announce(study: Study) -> None:
     arguments = study.request.arguments
-    print(f"Run folder: {_shown(study.folder)}")
+    print(f"Run folder: {shown(study.folder)}")
     if study.inputs:
         print(study.inputs["notice"])
     for name in study.request.idle:
@@ -554,35 +399,23 @@ def _announce_quick(study: Study, notebook: Notebook) -> None:
     )
 
 
-def _report(study: Study) -> None:
+def _report(study: Study, failed: list[str]) -> None:
     """Write the HTML pages and print the summary."""
     from cifar_helpers import report
 
     table, problem = report.results_rows(study.folder)
     if study.request.arguments.html:
         report.write_pages(study.folder, study.record, table)
+        study.save()
     report.print_results(table)
-    for line in [problem] if problem else []:
-        print(line)
-    for name in study.jobs:
+    if problem:
+        print(problem)
+    for name in failed:
         entry = study.entry(name)
-        if entry["status"] == "failed":
-            print(f"{name} failed in {failure(entry)}")
-            if entry["output"]:
-                print(f"  see {_shown(study.folder / entry['output'])}")
-    if study.record["status"] == "failed":
+        print(f"{name} failed in {failure(entry)}")
+        if entry["output"]:
+            print(f"  see {shown(study.folder / entry['output'])}")
+    if failed:
         print("The same command again runs what failed; what is finished is skipped.")
     if study.request.arguments.html:
-        print(f"Report: {_shown(study.folder / 'html' / 'index.html')}")
-
-
-def _shown(path: Path) -> str:
-    """A path as the user would type it: relative to the current folder where it lies below."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+        print(f"Report: {shown(study.folder / 'html' / 'index.html')}")

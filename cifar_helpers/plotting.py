@@ -4,8 +4,6 @@ A figure is closed in pyplot as soon as it is made: as the last line of a notebo
 once, and none stays in memory. Accuracies, probabilities and shares are fractions in [0, 1].
 """
 
-import base64
-import io
 import math
 import textwrap
 
@@ -98,24 +96,6 @@ def color(model: str, recipe: str = "") -> str:
     return colors.to_hex((1 - white) * full + white).upper()
 
 
-def as_html(figure: Figure, alt: str = "") -> str:
-    """A figure as an HTML image element that carries its PNG with it.
-
-    Args:
-        figure: any figure.
-        alt: a description for readers who do not see it.
-
-    Returns:
-        `<img alt="..." src="data:image/png;base64,...">`.
-    """
-    png = io.BytesIO()
-    figure.savefig(png, format="png", bbox_inches="tight")
-    alt = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return (
-        f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}">'
-    )
-
-
 # Images
 
 
@@ -153,7 +133,7 @@ def augmentation_grid(images, augmented) -> Figure:
     figure = _figure(_WIDTH, _WIDTH / (variants + 1.3) * len(images) + 0.4)
     axes = figure.subplots()
     left, right = _picture(images[:, None]), _picture(augmented)
-    between = np.full((len(left), 10, 3), 255, np.uint8)
+    between = np.full((len(left), 6, 3), 255, np.uint8)
     _draw_picture(axes, np.concatenate([left, between, right], axis=1))
     start = left.shape[1]
     centres = [start / 2, start + between.shape[1] + right.shape[1] / 2]
@@ -232,7 +212,7 @@ def architecture(stages, title: str = "") -> Figure:
 def learning_curves(
     histories: dict[str, dict],
     *,
-    fine_tuning_starts: dict[str, int] | None = None,
+    fine_tuning_starts: dict[str, int | None] | None = None,
     title: str = "",
     model: str = "",
 ) -> Figure:
@@ -245,13 +225,14 @@ def learning_curves(
         histories: by run, lists of one number an epoch: `accuracy`, `val_accuracy`, `loss`,
             `val_loss`. One run fills the figure's width; of several each is a column, with the same
             axes.
-        fine_tuning_starts: by run, the first epoch of fine-tuning, counted from 1 over all phases.
+        fine_tuning_starts: by run, the first epoch of fine-tuning, counted from 1 over all phases;
+            None or left out for a run without.
         title: of the figure.
         model: whose colour to use; without it a run's name decides, where it is a model's.
     """
     if not histories:
         raise ValueError("histories must hold one run at least; received none.")
-    starts = fine_tuning_starts or {}
+    starts = {name: start for name, start in (fine_tuning_starts or {}).items() if start}
     histories = {
         name: {key: np.array(values, float) for key, values in history.items()}
         for name, history in histories.items()
@@ -386,12 +367,13 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
     """Test accuracy of each row of the study, with its interval and the published figure.
 
     Args:
-        rows: columns `model`, `recipe`, `label`, `accuracy`, `low`, `high` and, optionally,
+        rows: columns `model`, `recipe`, `accuracy`, `low`, `high` and, optionally, `label` and
             `reference`; one bar a row, from the top. Missing values leave out the interval or the
             mark.
     """
-    _require(rows, "rows", "model", "recipe", "label", "accuracy", "low", "high")
-    figure = _figure(_WIDTH, 1.1 + _ROW * len(rows))
+    _require(rows, "model", "recipe", "accuracy", "low", "high")
+    labels = _row_labels(rows)
+    figure = _figure(_WIDTH, 1.1 + _pitch(labels) * len(rows))
     axes = figure.subplots()
     places = np.arange(len(rows))
     accuracy, low, high, reference = (
@@ -423,7 +405,7 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
             va="center",
             size=_SMALL,
         )
-    axes.set_yticks(places, rows["label"])
+    axes.set_yticks(places, labels)
     axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0, 1.1), xlabel="test accuracy")
     _percent_axis(axes.xaxis)
     axes.set_xticks(np.arange(0, 1.01, 0.1))
@@ -435,25 +417,27 @@ def cost_accuracy(rows: pd.DataFrame, *, x_label: str = "cost") -> Figure:
     """Test accuracy against a cost on a logarithmic axis, a labelled dot a row.
 
     Args:
-        rows: columns `model`, `label`, `accuracy`, `x` (the cost, above 0) and, optionally,
-            `recipe`.
+        rows: columns `model`, `recipe`, `accuracy`, `x` (the cost, above 0) and, optionally,
+            `label`.
         x_label: what the cost is, with its unit.
     """
-    _require(rows, "rows", "model", "label", "accuracy", "x")
+    _require(rows, "model", "recipe", "accuracy", "x")
     if not (rows["x"] > 0).all():
         raise ValueError(f"x must be above 0 on a logarithmic axis; received {rows['x'].tolist()}.")
     figure = _figure(_WIDTH, 4.8)
     axes = figure.subplots()
-    recipes = rows.get("recipe", pd.Series("", rows.index))
-    shades = [color(*pair) for pair in zip(rows["model"], recipes, strict=True)]
+    shades = [color(*pair) for pair in zip(rows["model"], rows["recipe"], strict=True)]
     axes.scatter(rows["x"], rows["accuracy"], s=90, c=shades, edgecolors="white", zorder=3)
     axes.set(xscale="log", xlabel=x_label, ylabel="test accuracy")
     axes.margins(x=0.2, y=0.15)
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5), numticks=12))
+    wide = rows["x"].max() > 4 * rows["x"].min()
+    axes.xaxis.set_major_locator(
+        ticker.LogLocator(subs=(1, 2, 5), numticks=12) if wide else ticker.MaxNLocator(6)
+    )
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
     _percent_axis(axes.yaxis)
-    _place_labels(axes, rows["x"], rows["accuracy"], rows["label"].tolist())
+    _place_labels(axes, rows["x"], rows["accuracy"], _row_labels(rows))
     return figure
 
 
@@ -464,10 +448,18 @@ def heat_map(table: pd.DataFrame) -> Figure:
         table: fractions; index the class names, columns the models' labels.
     """
     values = table.to_numpy(float).T
-    figure = _figure(_WIDTH, 1.1 + 0.4 * len(values))
+    models = _wrapped(table.columns, 40)
+    figure = _figure(_WIDTH, 1.1 + (_pitch(models) + 0.04) * len(values))
     axes = figure.subplots()
     norm = colors.Normalize(values.min(), max(values.max(), values.min() + 1e-9))
-    _draw_heat_map(axes, values, _percent_texts(values), table.columns, _wrapped(table.index), norm)
+    _draw_heat_map(
+        axes,
+        values,
+        _percent_texts(values),
+        models,
+        _wrapped(table.index),
+        norm,
+    )
     axes.xaxis.tick_top()
     axes.set_title("Accuracy of each class (%)", pad=10)
     return figure
@@ -484,7 +476,7 @@ def agreement(matrix, names) -> Figure:
     figure = _figure(min(_WIDTH, 2.8 + 1.1 * len(names)), 1.6 + 0.55 * len(names))
     axes = figure.subplots()
     norm = colors.Normalize(matrix.min() - 1e-9, 1)
-    _draw_heat_map(axes, matrix, _percent_texts(matrix), names, _wrapped(names), norm)
+    _draw_heat_map(axes, matrix, _percent_texts(matrix), _wrapped(names, 40), _wrapped(names), norm)
     axes.xaxis.tick_top()
     axes.set_title("Images with the same prediction (%)", pad=10)
     return figure
@@ -508,8 +500,10 @@ def _percent_texts(values: np.ndarray) -> np.ndarray:
     return np.vectorize(lambda value: f"{100 * value:.1f}", otypes=[object])(values)
 
 
-def _wrapped(names) -> list[str]:
-    return [textwrap.fill(str(name), 12, break_long_words=False) for name in names]
+def _wrapped(names, width: int = 12) -> list[str]:
+    # Hyphens are kept together where there is room: "efficientnet-lite0".
+    wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=width < 20)
+    return [wrapper.fill(str(name)) for name in names]
 
 
 def _percent_axis(axis) -> None:
@@ -524,13 +518,27 @@ def _same_length(**arrays) -> list[np.ndarray]:
     return list(arrays.values())
 
 
-def _require(table: pd.DataFrame, name: str, *columns: str) -> None:
-    missing = [column for column in columns if column not in table]
+def _require(rows: pd.DataFrame, *columns: str) -> None:
+    missing = [column for column in columns if column not in rows]
     if missing:
         raise ValueError(
-            f"{name} must have the columns {', '.join(columns)}; received "
-            f"{', '.join(map(str, table.columns))} without {', '.join(missing)}."
+            f"rows must have the columns {', '.join(columns)}; received "
+            f"{', '.join(map(str, rows.columns))}, without {', '.join(missing)}."
         )
+
+
+def _row_labels(rows: pd.DataFrame) -> list[str]:
+    """What a row is called: its label where it has one, else its model and recipe."""
+    labels = rows.get("label")
+    if labels is None:
+        names = [MODEL_LABELS.get(model, model) for model in rows["model"]]
+        labels = [f"{name}, {recipe}" for name, recipe in zip(names, rows["recipe"], strict=True)]
+    return _wrapped(labels, 40)
+
+
+def _pitch(labels: list[str]) -> float:
+    """Inches from one row to the next, so that labels of several lines do not touch."""
+    return _ROW + 0.16 * max((label.count("\n") for label in labels), default=0)
 
 
 def _picture(tiles: np.ndarray, gap: int = 2) -> np.ndarray:
@@ -803,10 +811,14 @@ def _place_labels(axes: Axes, x, y, labels) -> None:
         probe = axes.text(*points[number], labels[number], size=_SMALL)
         extent = probe.get_window_extent()
         probe.remove()
-        taken = dots[:number] + dots[number + 1 :] + written
+        taken = dots + written
         boxes = [_label_box(axes, extent, centres[number], place) for place in _LABEL_PLACES]
         free = [
-            inside.x0 <= box.x0 and box.x1 <= inside.x1 and not box.count_overlaps(taken)
+            inside.containsx(box.x0)
+            and inside.containsx(box.x1)
+            and inside.containsy(box.y0)
+            and inside.containsy(box.y1)
+            and not box.count_overlaps(taken)
             for box in boxes
         ]
         chosen = free.index(True) if any(free) else 0

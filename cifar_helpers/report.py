@@ -62,11 +62,12 @@ def write_pages(folder: Path, record: dict, rows: list[dict]) -> None:
 
 def notebook_page(path: Path) -> str:
     """An executed notebook as one self-contained HTML page."""
+    import nbformat
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(raw_template=_NOTEBOOK_TEMPLATE, embed_images=True)
     resources = {"metadata": {"name": _title(path) or path.stem, "path": str(path.parent)}}
-    page, _ = exporter.from_filename(str(path), resources=resources)
+    page, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4), resources)
     return page
 
 

@@ -183,7 +183,7 @@ def train(
 
 
 def _train_size(splits: data.Splits) -> int:
-    """The `train_size` the splits were loaded with."""
+    """The `train_size` the splits were loaded with; 0 where they hold everything."""
     every = len(splits.train_indices) + len(splits.validation_indices) == len(splits.pool)
     return 0 if every else len(splits.train_indices)
 

@@ -1,0 +1,207 @@
+"""A run's folder: its name, its record `run.json`, and taking up what an earlier sitting left."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cifar_helpers import options
+from cifar_helpers.errors import UserError
+from cifar_helpers.execution import Job
+from cifar_helpers.options import Request
+
+
+@dataclass
+class Study:
+    """A run, its record kept as `run.json` in its folder.
+
+    Attributes:
+        folder: where everything goes.
+        request: what was asked for.
+        jobs: what to execute, by the notebooks' names.
+        record: the content of `run.json`.
+        skipped: names of notebooks that an earlier sitting has finished.
+    """
+
+    folder: Path
+    request: Request
+    jobs: dict[str, Job]
+    record: dict
+    skipped: set[str] = field(default_factory=set)
+
+    @property
+    def inputs(self) -> dict:
+        """The data, as found by `pipeline.resolve_inputs`."""
+        return self.record["data"]
+
+    def entry(self, name: str) -> dict:
+        """The record's part on a notebook."""
+        return self.record["notebooks"].setdefault(name, {"status": "waiting"})
+
+    def note(self, name: str, **values) -> None:
+        """Write down what became of a notebook."""
+        self.entry(name).update(values)
+        self.save()
+
+    def save(self) -> None:
+        """Write `run.json`."""
+        from cifar_helpers import results  # here, because SciPy takes a while
+
+        results.write_json(self.folder / "run.json", self.record)
+
+    def stop(self) -> None:
+        """Write down that the run was interrupted."""
+        for entry in self.record["notebooks"].values():
+            if entry["status"] == "running":
+                entry["status"] = "interrupted"
+        self.record.update(status="interrupted", finished=now())
+        self.save()
+
+    def finish(self) -> None:
+        """Write down that the run has come to its end."""
+        statuses = {entry["status"] for entry in self.record["notebooks"].values()}
+        status = "failed" if "failed" in statuses else "finished"
+        self.record.update(status=status, finished=now())
+        self.save()
+
+
+def open_run(folder: Path, request: Request, inputs: dict, jobs: dict[str, Job]) -> Study:
+    """Create the run's folder, or take up that of an earlier sitting.
+
+    Args:
+        folder: the run's, as from `folder_of`.
+        request: what was asked for.
+        inputs: the data, as from `pipeline.resolve_inputs`.
+        jobs: what to execute.
+
+    Returns:
+        The run, its record written.
+
+    Raises:
+        UserError: if the folder holds a run whose results cannot stand beside this one's.
+    """
+    settings = _settings(request, inputs)
+    if request.arguments.fresh and (folder / "run.json").exists():
+        _set_aside(folder)
+    earlier = _earlier_record(folder)
+    if earlier:
+        _check_same_settings(folder, earlier.get("settings", {}), settings)
+    study = Study(folder, request, jobs, _new_record(request, inputs, settings))
+    study.record["notebooks"] = _earlier_notebooks(earlier, jobs)
+    folder.mkdir(parents=True, exist_ok=True)
+    study.save()
+    return study
+
+
+def folder_of(request: Request, inputs: dict, runs_dir: Path) -> Path:
+    """The run's folder: `--out`, or one below `runs_dir` that the options name."""
+    out = request.arguments.out
+    folder = Path(out).expanduser() if out else Path(runs_dir) / run_name(request, inputs)
+    return folder.resolve()
+
+
+def run_name(request: Request, inputs: dict) -> str:
+    """The folder's name: the same for the same options, whichever notebooks are chosen."""
+    arguments = request.arguments
+    words = [f"epochs-{arguments.epochs}" if arguments.epochs else "full"]
+    if inputs and not inputs["real"]:
+        words.insert(0, "toy")
+    # Where the data is does not matter, but what it is does.
+    rest = arguments.given(set(options.SHARED) - {"epochs", "dataset", "data_dir"})
+    rest |= request.parameters
+    if inputs.get("real") and not inputs["verified"]:
+        rest["data"] = inputs["sha256"]
+    if rest:
+        words.append(digest(rest)[:8])
+    return "-".join(words)
+
+
+def _settings(request: Request, inputs: dict) -> dict:
+    """What all results of a run have in common, so that they can be compared."""
+    names = ("epochs", "train_size", "image_size", "backbone", "weights_file")
+    data = {"dataset": f"{inputs['name']} ({inputs['sha256'][:12]})"} if inputs else {}
+    return {**request.arguments.given(names), **request.parameters, **data}
+
+
+def _new_record(request: Request, inputs: dict, settings: dict) -> dict:
+    from cifar_helpers import results
+
+    arguments = asdict(request.arguments)
+    return {
+        "status": "running",
+        "arguments": {name: value for name, value in arguments.items() if value not in (None, ())},
+        "settings": settings,
+        "data": inputs,
+        "quick": request.arguments.is_quick,
+        "versions": results.versions(),
+        "started": now(),
+        "finished": None,
+        "notebooks": {},
+    }
+
+
+def _earlier_record(folder: Path) -> dict | None:
+    try:
+        return json.loads((folder / "run.json").read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(
+            f"run.json of {folder.name} cannot be read ({error}): name another folder with --out, "
+            "or begin anew with --fresh."
+        ) from error
+
+
+def _earlier_notebooks(earlier: dict | None, jobs: dict[str, Job]) -> dict:
+    """What is known of the notebooks; of those that did not finish, no more than that."""
+    found = earlier["notebooks"] if earlier else {}
+    kept = {}
+    for name in sorted({*found, *jobs}):
+        entry = found.get(name, {"status": "waiting"})
+        if name in jobs and entry["status"] != "finished":
+            entry = {"status": "waiting"}
+        elif entry["status"] == "running":
+            entry = {**entry, "status": "interrupted"}
+        kept[name] = entry
+    return kept
+
+
+def _check_same_settings(folder: Path, earlier: dict, asked: dict) -> None:
+    for name in sorted({*earlier, *asked}):
+        if earlier.get(name) != asked.get(name):
+            before, after = (of.get(name, "at its default") for of in (earlier, asked))
+            raise UserError(
+                f"{folder.name} holds a run with {name} {before}, now it is {after}: "
+                "name another folder with --out, or begin anew with --fresh."
+            )
+
+
+def _set_aside(folder: Path) -> None:
+    aside = folder.with_name(f"{folder.name}.{datetime.now():%Y%m%d-%H%M%S}")
+    os.rename(folder, aside)
+    print(f"The earlier run is kept as {shown(aside)}.")
+
+
+def shown(path: Path) -> str:
+    """A path as the user would type it: relative to the current folder where it lies below."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def digest(content) -> str:
+    """A name for what can be written as JSON: hexadecimal SHA-256."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def now() -> str:
+    """The time, as it is written in records."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def seconds_of(time: str) -> float:
+    """A record's time as seconds since the epoch."""
+    return datetime.fromisoformat(time).timestamp()

@@ -1,0 +1,529 @@
+"""The runner, with real kernels and tiny notebooks that are named for their one condition."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cifar_helpers import options, pipeline, progress, report
+from cifar_helpers.options import Arguments
+
+FIXTURES = Path(__file__).with_name("notebooks")
+ROOT = Path(__file__).resolve().parents[1]
+TOY = {
+    "dataset": "toy",
+    "name": "toy set",
+    "real": False,
+    "verified": False,
+    "sha256": "0" * 64,
+    "notice": "Toy run: these are drawn pictures, not CIFAR-10.",
+}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A folder of notebooks, and how to run it in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    return TinyStudy(tmp_path)
+
+
+class TinyStudy:
+    def __init__(self, root: Path):
+        self.root, self.notebooks, self.runs = root, root / "sources", root / "runs"
+        self.notebooks.mkdir()
+
+    def add(self, name: str, fixture: str) -> None:
+        shutil.copy(FIXTURES / f"{fixture}.ipynb", self.notebooks / f"{name}.ipynb")
+
+    def run(self, *words: str) -> int:
+        import run_all
+
+        arguments = Arguments.from_namespace(run_all.build_parser().parse_args(words))
+        return pipeline.run(arguments, notebooks_dir=self.notebooks, runs_dir=self.runs)
+
+    def record(self, name: str = "full") -> dict:
+        return json.loads((self.runs / name / "run.json").read_text())
+
+    def statuses(self, name: str = "full") -> dict[str, str]:
+        entries = self.record(name)["notebooks"]
+        return {notebook: entry["status"] for notebook, entry in entries.items()}
+
+    def seen(self, name: str) -> list[dict]:
+        """The parameters that `records_its_parameters` was run with, each time."""
+        return [
+            json.loads(path.read_text()) for path in sorted((self.runs / name / "seen").iterdir())
+        ]
+
+    def process(self, *words: str) -> list[str]:
+        """The command line that runs this study in a process of its own."""
+        program = (
+            "import sys, pathlib, run_all\n"
+            "from cifar_helpers import options, pipeline\n"
+            "if __name__ == '__main__':\n"
+            "    words = run_all.build_parser().parse_args(sys.argv[1:])\n"
+            "    sys.exit(pipeline.run(options.Arguments.from_namespace(words),\n"
+            f"        notebooks_dir=pathlib.Path({str(self.notebooks)!r}),\n"
+            f"        runs_dir=pathlib.Path({str(self.runs)!r})))\n"
+        )
+        script = self.root / "run_tiny.py"
+        script.write_text(program)
+        return [sys.executable, str(script), *words]
+
+
+@pytest.fixture
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+# Order, parameters, record
+
+
+def test_parameters_reach_the_notebooks_that_have_them(study):
+    study.add("01_records", "records_its_parameters")
+    study.add("05_lists", "lists_what_ran")
+    words = ("--epochs", "3", "--seeds", "0", "2", "-p", "rate=1", "-p", "label=a=b", "--no-html")
+    assert study.run(*words) == 0
+    (folder,) = study.runs.iterdir()
+    assert re.fullmatch("epochs-3-[0-9a-f]{8}", folder.name)
+    assert study.seen(folder.name) == [
+        {"epochs": 3, "seeds": [0, 2], "rate": 1.0, "verbose": False, "label": "a=b", "out": ".."}
+    ]
+    assert study.record(folder.name)["notebooks"]["05_lists"]["parameters"] == {"out": ".."}
+
+
+def test_comparison_runs_when_the_others_have_ended(study):
+    study.add("05_lists", "lists_what_ran")
+    study.add("06_records", "records_its_parameters")
+    study.add("01_fails", "fails_in_second_cell")
+    assert study.run("--no-html", "--workers", "2") == 1
+    ran = (study.runs / "full" / "ran.txt").read_text().split()
+    assert ran == ["01_fails.failed.ipynb", "05_lists.partial.ipynb", "06_records.ipynb"]
+
+
+def test_failing_notebook_is_named_and_the_others_run(study, capfd):
+    study.add("01_fails", "fails_in_second_cell")
+    study.add("02_records", "records_its_parameters")
+    assert study.run("--no-html") == 1
+    assert study.statuses() == {"01_fails": "failed", "02_records": "finished"}
+    entry = study.record()["notebooks"]["01_fails"]
+    assert entry["failed_cell"] == {
+        "number": 3,
+        "source": "numerator / 0  # the cell that fails",
+        "error": "ZeroDivisionError",
+        "message": "division by zero",
+    }
+    assert "division by zero" in (study.runs / "full" / entry["output"]).read_text()
+    assert not (study.runs / "full" / "notebooks" / "01_fails.ipynb").exists()
+    assert "01_fails failed in cell 3 (numerator / 0" in capfd.readouterr().out
+
+
+def test_dead_kernel_fails_the_notebook_and_shows_it(study):
+    study.add("01_dies", "kills_its_kernel")
+    assert study.run("--no-html") == 1
+    entry = study.record()["notebooks"]["01_dies"]
+    assert (entry["failed_cell"]["error"], entry["failed_cell"]["number"]) == ("DeadKernelError", 3)
+    kept = json.loads((study.runs / "full" / entry["output"]).read_text())
+    assert kept["cells"][2]["outputs"][-1]["ename"] == "DeadKernelError"
+
+
+def test_cell_timeout_fails_the_notebook(study):
+    study.add("01_sleeps", "sleeps")
+    assert study.run("--no-html", "--cell-timeout", "1") == 1
+    cell = study.record()["notebooks"]["01_sleeps"]["failed_cell"]
+    assert (cell["error"], cell["source"]) == ("CellTimeoutError", "import os")
+    assert _is_gone(study.runs / "full" / "kernel.pid")
+
+
+def test_kernel_is_of_this_interpreter_whatever_python3_is(study, monkeypatch):
+    spec = study.root / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    wrong = {"argv": ["false"], "display_name": "another", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(wrong))
+    monkeypatch.setenv("JUPYTER_PATH", str(study.root / "jupyter"))
+    study.add("01_records", "records_its_parameters")
+    assert study.run("--no-html") == 0
+
+
+def test_paths_of_this_machine_stay_out_of_the_notebook(study):
+    study.add("01_records", "records_its_parameters")
+    assert study.run("--no-html") == 0
+    executed = study.runs / "full" / "notebooks" / "01_records.ipynb"
+    assert str(study.root) not in executed.read_text()
+
+
+# The same command again
+
+
+def test_finished_notebooks_are_skipped(study, capfd):
+    study.add("01_records", "records_its_parameters")
+    study.add("05_lists", "lists_what_ran")
+    assert study.run("--no-html") == study.run("--no-html", "--notebooks", "1") == 0
+    assert len(study.seen("full")) == 1
+    assert "01_records: finished · in an earlier run" in capfd.readouterr().out
+    assert study.statuses() == {"01_records": "finished", "05_lists": "finished"}
+
+
+def test_changed_notebook_and_failed_notebook_run_again(study):
+    study.add("01_records", "records_its_parameters")
+    study.add("02_fails", "fails_in_second_cell")
+    assert study.run("--no-html") == 1
+    source = study.notebooks / "01_records.ipynb"
+    source.write_text(source.read_text().replace('epochs:\\"', 'cap:\\"'))
+    study.add("02_fails", "lists_what_ran")
+    assert study.run("--no-html") == 0
+    assert len(study.seen("full")) == 2
+    assert not list((study.runs / "full" / "notebooks").glob("*.failed.ipynb"))
+
+
+def test_comparison_runs_again_when_a_record_was_added(study):
+    study.add("05_lists", "lists_what_ran")
+    study.add("01_records", "records_its_parameters")
+    assert study.run("--no-html") == 0
+    listed = study.runs / "full" / "ran.txt"
+    listed.unlink()
+    record = study.runs / "full" / "results" / "vgg10" / "base" / "seed0.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    assert study.run("--no-html") == 0
+    assert listed.exists()
+
+
+def test_fresh_keeps_the_earlier_run(study):
+    study.add("01_records", "records_its_parameters")
+    study.run("--no-html")
+    assert study.run("--no-html", "--fresh") == 0
+    names = sorted(path.name for path in study.runs.iterdir())
+    assert len(names) == 2 and re.fullmatch(r"full\.\d{8}-\d{6}", names[1])
+    assert len(study.seen("full")) == len(study.seen(names[1])) == 1
+
+
+def test_other_settings_are_refused_in_the_same_folder(study, capfd):
+    study.add("01_records", "records_its_parameters")
+    assert study.run("--no-html", "--out", "here", "--epochs", "1") == 0
+    assert study.run("--no-html", "--out", "here", "--epochs", "2") == 2
+    assert "holds a run with epochs 1, now it is 2" in capfd.readouterr().err
+    assert study.run("--no-html", "--out", "here", "--epochs", "1", "--seeds", "0", "1") == 0
+
+
+# Bad arguments
+
+BAD = [
+    (["--epochs", "0"], "--epochs must be a whole number of at least 1; received 0"),
+    (["--epochs", "-1"], "received -1"),
+    (["--train-size", "9"], "--train-size must be a whole number of at least 10; received 9"),
+    (["--workers", "0"], "--workers must be a whole number of at least 1; received 0"),
+    (["--cell-timeout", "0"], "--cell-timeout must be"),
+    (["--seeds", "1", "1"], "--seeds must be different whole numbers"),
+    (["--seeds", "-1"], "received -1"),
+    (["--seeds", str(2**32)], "received 4294967296"),
+    (["--image-size", "100"], "multiple of 32 from 32 to 512; received 100"),
+    (["--image-size", "0"], "received 0"),
+    (["--image-size", "544"], "received 544"),
+    (["--image-size", "224", "96"], "received 224, 96"),
+    (["--image-size", "32", "64", "96"], "received 32, 64, 96"),
+    (["--recipes", "improvd"], "received 'improvd'. Did you mean improved?"),
+    (["--notebooks", "7"], "there is no '7'. Known: 01_records, 02_fails"),
+    (["--notebooks", "01_record"], "Did you mean 01_records?"),
+    (["-p", "rate"], "-p takes NAME=VALUE; received 'rate'"),
+    (["-p", "rat=1"], "Did you mean rate? Known: epochs, seeds, rate, verbose, label, out"),
+    (["-p", "rate=fast"], "-p rate must be of type float, such as rate=0.5; received 'fast'"),
+    (["-p", "epochs=2.5"], "-p epochs must be of type int"),
+    (["-p", "epochs=True"], "-p epochs must be of type int"),
+    (["-p", "epochs=0"], "--epochs must be a whole number of at least 1; received 0"),
+    (["-p", "seeds=3"], "-p seeds must be of type list"),
+    (["-p", "verbose=2"], "-p verbose must be of type bool"),
+    (["-p", "rate=1", "-p", "rate=2"], "-p rate was given twice"),
+    (["-p", "epochs=2", "--epochs", "3"], "--epochs and -p epochs say the same thing"),
+    (["-p", "out=x"], "name the run's folder with --out"),
+    (["--data-dir", "nowhere"], "--data-dir must exist; there is no nowhere"),
+    (["--data-dir", ".", "--dataset", "toy"], "leave --data-dir out"),
+    (["--weights-file", "nowhere.h5"], "--weights-file must exist; there is no nowhere.h5"),
+    (["--weights-file", "sources"], "--weights-file must be a file"),
+    (["--out", "file.txt"], "--out must be a folder; file.txt is a file"),
+    (["--out", "file.txt/below"], "--out must be a folder that can be written"),
+    (["--out", "sources"], "sources holds other files"),
+    (["--scheduler", "tcp://127.0.0.1:1"], "--scheduler"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_argument_is_one_line_and_creates_nothing(study, capfd, words, message):
+    study.add("01_records", "records_its_parameters")
+    study.add("02_fails", "fails_in_second_cell")
+    (study.root / "file.txt").touch()
+    before = sorted(study.root.rglob("*"))
+    assert study.run(*words) == 2
+    out, err = capfd.readouterr()
+    assert message in err and out == ""
+    assert len(err.splitlines()) == 1 and "Traceback" not in err
+    assert sorted(study.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epochs", "five"], "argument --epochs: must be a whole number; received 'five'"),
+        (["--dataset", "mnist"], "invalid choice: 'mnist'"),
+        (["--epoch", "5"], "unrecognized arguments: --epoch"),
+        (["--seeds"], "expected at least one argument"),
+    ],
+)
+def test_bad_command_line_is_one_line(words, message):
+    command = [sys.executable, str(ROOT / "run_all.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", ["five", 2.5, True])
+def test_values_of_the_wrong_type_are_refused_by_the_function_too(study, capfd, value):
+    study.add("01_records", "records_its_parameters")
+    arguments = Arguments(epochs=value)
+    assert pipeline.run(arguments, notebooks_dir=study.notebooks, runs_dir=study.runs) == 2
+    assert f"received {value!r}" in capfd.readouterr().err
+
+
+def test_missing_data_is_refused_before_anything_is_created(study, capfd):
+    study.add("01_reads", "reads_data")
+    (study.root / "empty").mkdir()
+    assert study.run("--data-dir", "empty") == 2
+    err = capfd.readouterr().err
+    assert "run_all.py: error: " in err and "Traceback" not in err
+    assert not study.runs.exists()
+
+
+def test_notebooks_without_a_wanted_recipe_are_left_out(study):
+    study.add("02_vgg10", "records_its_parameters")
+    study.add("03_resnet20", "records_its_parameters")
+    arguments = Arguments(recipes=("optimized",))
+    request = options.check(arguments, study.notebooks)
+    assert [notebook.name for notebook in request.notebooks] == ["02_vgg10"]
+    assert request.idle == ("03_resnet20",)
+    with pytest.raises(options.UserError, match="names none of 03_resnet20"):
+        options.check(Arguments(recipes=("optimized",), notebooks=("3",)), study.notebooks)
+
+
+def test_help_needs_no_tensorflow():
+    program = (
+        "import sys, run_all\n"
+        "try:\n    run_all.main(['--help'])\nexcept SystemExit:\n"
+        "    heavy = {'tensorflow', 'keras', 'papermill', 'pandas'} & set(sys.modules)\n"
+        "    sys.exit(len(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "--cell-timeout" in done.stdout
+
+
+# Data
+
+
+def test_all_notebooks_use_the_data_that_auto_found(study, monkeypatch, capfd):
+    monkeypatch.setattr(pipeline, "_prepare_inputs", lambda request: TOY)
+    study.add("01_reads", "reads_data")
+    study.add("05_lists", "lists_what_ran")
+    assert study.run("--epochs", "1") == 0
+    assert study.record("toy-epochs-1")["notebooks"]["01_reads"]["parameters"] == {"dataset": "toy"}
+    assert TOY["notice"] in capfd.readouterr().out
+    index = (study.runs / "toy-epochs-1" / "html" / "index.html").read_text()
+    assert TOY["notice"] in index and "capped at 1" in index
+    assert 'href="01_reads.html"' in index and "Reads data" in index
+
+
+def test_pages_fetch_nothing(study):
+    study.add("01_fails", "fails_in_second_cell")
+    assert study.run() == 1
+    folder = study.runs / "full" / "html"
+    for page in ("01_fails.html", "index.html"):
+        text = (folder / page).read_text()
+        assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=.https?:", text)
+        assert "import(" not in text and "@import" not in text
+    assert "ZeroDivisionError: division by zero" in (folder / "index.html").read_text()
+
+
+def _quick(study, inputs: dict, **given) -> dict:
+    study.add("04_transfer_learning", "records_its_parameters")
+    source = study.notebooks / "04_transfer_learning.ipynb"
+    source.write_text(
+        source.read_text().replace(
+            "rate: float", 'image_size: list = []\\n",\n"train_size: int = 0\\n",\n"rate: float'
+        )
+    )
+    request = options.check(Arguments(**given), study.notebooks)
+    return pipeline.notebook_parameters(request.notebooks[0], request, inputs, study.runs / "x")
+
+
+def test_quick_pass_gives_transfer_learning_less_work(study):
+    real = {**TOY, "real": True, "dataset": "cifar10"}
+    quick = {
+        "image_size": pipeline.QUICK_IMAGE_SIZE,
+        "train_size": pipeline.QUICK_TRANSFER_TRAIN_SIZE,
+    }
+    assert _quick(study, real, epochs=5) == {"epochs": 5, "out": "..", **quick}
+    assert _quick(study, TOY, epochs=5).keys() == {"epochs", "out", "image_size"}
+    assert _quick(study, real, epochs=11) == {"epochs": 11, "out": ".."}
+    given = _quick(study, real, epochs=5, image_size=(96, 224), train_size=20_000)
+    assert (given["image_size"], given["train_size"]) == ([96, 224], 20_000)
+
+
+def test_run_name_is_made_from_what_decides_the_results(study):
+    study.add("01_records", "records_its_parameters")
+
+    def name(inputs=TOY, **given) -> str:
+        return pipeline.run_name(options.check(Arguments(**given), study.notebooks), inputs)
+
+    real = {**TOY, "real": True, "verified": True}
+    assert name(real) == "full"
+    assert name(real, workers=4, notebooks=("1",), seeds=(0,), backbone="auto") == "full"
+    assert name(real, epochs=5, dataset="cifar10") == "epochs-5"
+    assert name(epochs=5) == "toy-epochs-5"
+    assert name(real, seeds=(0, 1)) == name(real, seeds=(0, 1)) != name(real, seeds=(0, 2))
+    assert name({**real, "verified": False}) != "full"
+
+
+# The terminal
+
+
+def test_piped_output_is_plain_and_short(study, environment):
+    study.add("01_records", "records_its_parameters")
+    study.add("05_lists", "lists_what_ran")
+    done = subprocess.run(
+        study.process("--epochs", "1"), env=environment, capture_output=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = done.stdout.decode()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
+    assert "01_records: finished after" in text
+    assert text.splitlines()[-1] == "Report: runs/epochs-1/html/index.html"
+    assert len(text.splitlines()) < 10
+
+
+def _training(folder: Path, recipe: str, epoch: int, epochs: int) -> None:
+    state = {"epoch": epoch, "epochs": epochs, "seconds_per_epoch": 60.0, "val_accuracy": 0.5}
+    path = folder / "checkpoints" / "vgg10" / recipe / "seed0" / "progress.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(state))
+
+
+def test_progress_tells_training_epoch_and_time_left(tmp_path):
+    plan = [
+        {"model": "vgg10", "recipe": recipe, "seed": 0, "epochs": 20}
+        for recipe in ("base", "callbacks", "improved")
+    ]
+    assert progress.watch(tmp_path, "vgg10", 0.0) is None
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "vgg10.json").write_text(json.dumps(plan))
+    assert str(progress.watch(tmp_path, "vgg10", 0.0)) == (
+        "base, seed 0 · training 1 of 3 · epoch 0 of 20"
+    )
+    _training(tmp_path, "base", 20, 20)
+    _training(tmp_path, "callbacks", 5, 20)
+    assert str(progress.watch(tmp_path, "vgg10", 0.0)) == (
+        "callbacks, seed 0 · training 2 of 3 · epoch 5 of 20 · validation 50.0% · about 35 min left"
+    )
+    _training(tmp_path, "improved", 20, 20)
+    assert progress.watch(tmp_path, "vgg10", 0.0) is None
+    assert progress.watch(tmp_path, "vgg10", time.time() + 60) is None
+
+
+def test_plain_display_prints_changes_only(capsys):
+    display = progress.PlainDisplay()
+    for epoch in range(101):
+        at = progress.Training("vgg10", "base", 0, epoch, 100, 1, 1, None, None)
+        display.show([progress.Row("02_vgg10", "running", 1.0, at)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == progress.LINES_A_TRAINING + 1
+    assert lines[0] == "02_vgg10: running · base, seed 0 · epoch 0 of 100"
+
+
+def test_durations_read_well():
+    said = [progress.duration(seconds) for seconds in (0.4, 99, 100, 3599, 11_100)]
+    assert said == ["0 s", "99 s", "2 min", "1 h 00 min", "3 h 05 min"]
+
+
+# Interruption
+
+
+def _is_gone(pid_file: Path) -> bool:
+    """Whether the process whose id is in the file ends within a few seconds."""
+    pid = int(pid_file.read_text())
+    for _ in range(50):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize("whole_group", [False, True], ids=["runner", "terminal"])
+def test_interruption_ends_the_kernel_and_the_command_continues(study, environment, whole_group):
+    study.add("01_sleeps", "sleeps")
+    study.add("02_records", "records_its_parameters")
+    process = subprocess.Popen(
+        study.process("--no-html"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    pid_file = study.runs / "full" / "kernel.pid"
+    deadline = time.time() + 60
+    while not (pid_file.exists() and pid_file.read_text()) and time.time() < deadline:
+        time.sleep(0.1)
+    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "Interrupted. The same command again continues.\n"
+    assert _is_gone(pid_file)
+    assert study.statuses() == {"01_sleeps": "interrupted", "02_records": "waiting"}
+    study.add("01_sleeps", "lists_what_ran")
+    assert study.run("--no-html") == 0
+
+
+# Records in the report
+
+
+def test_index_shows_results_with_their_intervals():
+    row = {
+        "model": "vgg10",
+        "label": "VGG-10",
+        "recipe": "base",
+        "changes": "dropout 0.2",
+        "parameters": 402_986,
+        "epochs": "20/20",
+        "seeds": 1,
+        "accuracy": 0.78,
+        "low": 0.77,
+        "high": 0.79,
+        "interval": "test images",
+        "loss": 0.6,
+        "gap": -2.84,
+        "seconds": 120.0,
+        "reference": 0.786,
+    }
+    record = {
+        "status": "finished",
+        "arguments": {"epochs": 20, "data_dir": "/home/somebody/cifar"},
+        "data": {**TOY, "real": True, "verified": True, "name": "CIFAR-10"},
+        "quick": False,
+        "versions": {"python": "3.12.1"},
+        "started": "2026-01-02T03:04:05+00:00",
+        "notebooks": {},
+    }
+    page = report.index_page("full", record, [row], ["One processor, 2 cores"])
+    for words in ("78.0 %", "77.0 % to 79.0 %", "78.6 %", "402,986", "−2.8", "One processor"):
+        assert words in page
+    assert "somebody" not in page

@@ -1,0 +1,585 @@
+import itertools
+import re
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import colors
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from cifar_helpers import metrics, plotting
+
+NAMES = (
+    "airplane automobile bird cat deer dog frog horse ship truck".split()  # lengths vary
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_defaults():
+    with matplotlib.rc_context():
+        plotting.use_style()
+        yield
+    assert plt.get_fignums() == [], "a figure was left open in pyplot"
+
+
+@pytest.fixture(scope="module")
+def predicted():
+    """Images, labels and probabilities of a model that is right about two times in three."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 20)
+    logits = rng.normal(size=(200, 10)) * 1.5
+    logits[np.arange(200), labels] += 3
+    odds = np.exp(logits)
+    images = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+    return images, labels, odds / odds.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def record(predicted):
+    _, labels, probabilities = predicted
+    classes = metrics.predictions(probabilities)
+    matrix = metrics.confusion_matrix(labels, classes)
+    return {
+        "model": "resnet20",
+        "recipe": "improved",
+        "test": {"accuracy": metrics.accuracy(labels, probabilities), "loss": 1.0},
+        "test_accuracy_interval": list(metrics.accuracy_interval(labels, probabilities)),
+        "per_class": metrics.per_class(labels, classes, NAMES),
+        "confusion_matrix": matrix.tolist(),
+        "confused_pairs": metrics.confused_pairs(matrix, NAMES),
+        "calibration": metrics.calibration(labels, probabilities),
+    }
+
+
+def history(epochs, gap=0.05, last=0.8):
+    validation = np.linspace(0.4, last, epochs) if epochs > 1 else np.array([last])
+    return {
+        "accuracy": (validation + gap).tolist(),
+        "val_accuracy": validation.tolist(),
+        "loss": (1.5 - validation - gap).tolist(),
+        "val_loss": (1.5 - validation).tolist(),
+        "learning_rate": [1e-3] * epochs,
+        "seconds": [1.0] * epochs,
+    }
+
+
+def comparison_rows():
+    pairs = [("baseline_cnn", "reference"), ("vgg10", "improved"), ("transfer", "96px")]
+    return pd.DataFrame(
+        {
+            "model": [model for model, _ in pairs],
+            "recipe": [recipe for _, recipe in pairs],
+            "label": ["Baseline CNN", "VGG-10, improved", "EfficientNet, 96 px"],
+            "accuracy": [0.675, 0.861, 0.904],
+            "low": [0.665, 0.854, 0.898],
+            "high": [0.684, 0.868, 0.910],
+            "reference": [0.6747, None, 0.9042],
+            "x": [90.0, 700.0, 2400.0],
+        }
+    )
+
+
+def texts(figure):
+    """Every text a reader sees, line breaks as spaces."""
+    figure.draw_without_rendering()  # tick labels are made on drawing
+    return [
+        text.get_text().replace("\n", " ")
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text()
+    ]
+
+
+def bars(axes):
+    return [patch for patch in axes.patches if hasattr(patch, "get_width")]
+
+
+def overlapping(items, figure):
+    """Pairs of texts whose extents overlap once the figure is drawn."""
+    figure.draw_without_rendering()
+    items = [item for item in items if item.get_text()]
+    for item in items:
+        item.get_window_extent()  # moves an annotation to its place
+    # Of the text alone: an annotation's own extent takes in its leader line.
+    boxes = [(item.get_text(), Text.get_window_extent(item)) for item in items]
+    return [
+        (one, other)
+        for (one, box), (other, other_box) in itertools.combinations(boxes, 2)
+        if box.overlaps(other_box)
+    ]
+
+
+# Style and colours
+
+
+def test_style_has_no_text_below_nine_points():
+    sizes = [plt.rcParams[key] for key in ("font.size", "xtick.labelsize", "legend.fontsize")]
+    assert min(sizes) >= 9
+
+
+def test_models_have_different_colours_and_labels():
+    assert plotting.MODEL_COLORS.keys() == plotting.MODEL_LABELS.keys()
+    assert len(set(plotting.MODEL_COLORS.values())) == 4
+
+
+def test_recipes_are_lighter_shades_of_their_model():
+    def hue(shade):
+        return colors.rgb_to_hsv(colors.to_rgb(shade))[0]
+
+    full, light = plotting.color("vgg10", "improved"), plotting.color("vgg10", "base")
+    assert full == plotting.MODEL_COLORS["vgg10"] != light
+    assert hue(light) == pytest.approx(hue(full), abs=0.01)
+    assert sum(colors.to_rgb(light)) > sum(colors.to_rgb(full))
+
+
+def test_unknown_models_are_grey():
+    assert plotting.color("another") not in plotting.MODEL_COLORS.values()
+
+
+def test_a_model_has_the_same_colour_in_every_figure(record):
+    full = colors.to_rgba(plotting.MODEL_COLORS["resnet20"])
+    curves = plotting.learning_curves({"improved": history(3)}, model="resnet20")
+    named = plotting.learning_curves({"ResNet-20, improved": history(3)})
+    classes = plotting.per_class_bars(record["per_class"], 0.7, NAMES, model="resnet20")
+    reliability = plotting.calibration(record["calibration"], model="resnet20")
+    rows = comparison_rows().assign(model="resnet20", recipe="improved")
+    used = [
+        curves.axes[0].lines[1].get_color(),
+        named.axes[0].lines[1].get_color(),
+        bars(classes.axes[0])[0].get_facecolor(),
+        reliability.axes[0].collections[-1].get_facecolor()[0],
+        bars(plotting.model_comparison(rows).axes[0])[0].get_facecolor(),
+        plotting.cost_accuracy(rows).axes[0].collections[0].get_facecolor()[0],
+        bars(plotting.dashboard(record).axes[0])[0].get_facecolor(),
+    ]
+    assert [colors.to_rgba(shade) for shade in used] == [full] * len(used)
+
+
+# Images
+
+
+def test_sample_grid_shows_the_first_images_of_each_class_in_its_column(predicted):
+    images, labels, _ = predicted
+    figure = plotting.sample_grid(images, labels, NAMES, per_class=2)
+    (axes,) = figure.axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == list(NAMES)
+    picture = axes.images[0].get_array()
+    np.testing.assert_array_equal(picture[:32, 3 * 34 : 3 * 34 + 32], images[labels == 3][0])
+    np.testing.assert_array_equal(picture[34:, 3 * 34 : 3 * 34 + 32], images[labels == 3][1])
+
+
+def test_sample_grid_leaves_places_empty_where_images_are_missing(predicted):
+    images, _, _ = predicted
+    figure = plotting.sample_grid(images[:1], np.array([1]), NAMES, per_class=1)
+    picture = np.asarray(figure.axes[0].images[0].get_array())
+    assert (picture[:, :32] == 255).all()
+    np.testing.assert_array_equal(picture[:, 34:66], images[0])
+
+
+def test_augmentation_grid_puts_originals_left_of_their_variants(predicted):
+    images, _, _ = predicted
+    augmented = np.stack([255 - images[:2]] * 3, axis=1)
+    figure = plotting.augmentation_grid(images[:2], augmented)
+    picture = np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_array_equal(picture[:32, :32], images[0])
+    np.testing.assert_array_equal(picture[34:, -32:], 255 - images[1])
+    assert {"original", "augmented"} <= set(texts(figure))
+
+
+def test_images_and_labels_must_belong_together(predicted):
+    images, labels, _ = predicted
+    with pytest.raises(ValueError, match="images of length 200, labels of length 5"):
+        plotting.sample_grid(images, labels[:5], NAMES)
+
+
+def test_mistakes_show_true_and_predicted_class_and_confidence(predicted):
+    images, labels, probabilities = predicted
+    (index, *_) = metrics.most_confident_mistakes(labels, probabilities, 12)
+    figure = plotting.mistakes(images, labels, probabilities, NAMES, count=12)
+    guess = probabilities[index].argmax()
+    title = figure.axes[0].get_title().replace("\n", " ")
+    assert title == (
+        f"{NAMES[labels[index]]} → {NAMES[guess]} {100 * probabilities[index, guess]:.1f} %"
+    )
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images[index])
+    assert sum(bool(axes.images) for axes in figure.axes) == 12
+
+
+def test_mistakes_are_enlarged_without_smoothing(predicted):
+    figure = plotting.mistakes(*predicted, NAMES, count=1)
+    assert figure.axes[0].images[0].get_interpolation() == "nearest"
+
+
+def test_mistakes_can_be_chosen(predicted):
+    figure = plotting.mistakes(*predicted, NAMES, indices=[7, 3])
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    np.testing.assert_array_equal(shown, predicted[0][[7, 3]])
+
+
+def test_long_class_names_do_not_overlap_in_the_gallery(predicted):
+    names = [f"{name} with a long name" for name in NAMES]
+    figure = plotting.mistakes(*predicted, names, count=12)
+    assert overlapping([axes.title for axes in figure.axes], figure) == []
+
+
+def test_a_model_without_mistakes_says_so(predicted):
+    images, labels, _ = predicted
+    figure = plotting.mistakes(images, labels, np.eye(10)[labels], NAMES)
+    assert "No wrong predictions" in texts(figure)
+
+
+# Models and training
+
+
+def stage(number, shape=(16, 16, 32), detail="2 conv, max pool"):
+    return {"name": f"block{number}", "detail": detail, "output_shape": shape, "parameters": 9248}
+
+
+def test_architecture_names_every_block_with_shape_and_parameters():
+    stages = [stage(1), stage(2, (10,), "dense")]
+    shown = texts(plotting.architecture(stages, "A small CNN"))
+    assert {"A small CNN", "block1", "block2"} <= set(shown)
+    captions = " ".join(shown).replace("\N{NO-BREAK SPACE}", " ")
+    assert "16 × 16 × 32 2 conv, max pool 9,248 parameters" in captions
+    assert "10 dense 9,248 parameters" in captions
+
+
+def test_architecture_draws_larger_maps_larger_and_deeper_ones_deeper():
+    figure = plotting.architecture([stage(1, (32, 32, 4)), stage(2, (8, 8, 256))])
+    widths = [round(patch.get_width(), 3) for patch in bars(figure.axes[0])]
+    large, small = sorted(set(widths), reverse=True)
+    assert widths == [large] * 2 + [small] * 5
+
+
+@pytest.mark.parametrize(("blocks", "rows"), [(1, 1), (7, 1), (8, 2), (14, 2)])
+def test_architecture_wraps_to_rows_without_overlap(blocks, rows):
+    detail = "15 conv, 5 depthwise conv"
+    figure = plotting.architecture([stage(i, detail=detail) for i in range(blocks)], "Title")
+    names = [text for text in figure.axes[0].texts if text.get_text().startswith("block")]
+    assert len({round(text.get_position()[1], 3) for text in names}) == rows
+    assert overlapping(figure.axes[0].texts, figure) == []
+
+
+def test_architecture_needs_a_block():
+    with pytest.raises(ValueError, match="received none"):
+        plotting.architecture([])
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("epochs", [1, 200])
+def test_learning_curves_have_accuracy_and_loss_of_every_run(runs, epochs):
+    histories = {f"run {number}": history(epochs) for number in range(runs)}
+    figure = plotting.learning_curves(histories, title="A title")
+    labels = " ".join(texts(figure))
+    assert "A title" in labels
+    assert all(name in labels for name in histories)
+    drawn = [axes for axes in figure.axes if axes.lines]
+    assert len(drawn) == 2 * runs
+    assert all(len(axes.lines[0].get_ydata()) == epochs for axes in drawn)
+
+
+def test_training_is_dashed_and_validation_solid():
+    run = history(20)
+    accuracy, loss = plotting.learning_curves({"a": run}).axes
+    for axes, key in ((accuracy, "accuracy"), (loss, "loss")):
+        training, validation = axes.lines[:2]
+        assert (training.get_linestyle(), validation.get_linestyle()) == ("--", "-")
+        np.testing.assert_allclose(training.get_ydata(), run[key])
+        np.testing.assert_allclose(validation.get_ydata(), run[f"val_{key}"])
+
+
+@pytest.mark.parametrize(
+    ("gap", "shown"), [(0.178, "gap +17.8 points"), (-0.045, "gap −4.5 points")]
+)
+def test_gap_is_training_minus_validation_accuracy_in_points(gap, shown):
+    assert shown in texts(plotting.learning_curves({"a": history(10, gap)}))
+
+
+def test_gap_is_that_of_the_last_epoch():
+    run = history(3, gap=0.01)
+    run["accuracy"][-1] = run["val_accuracy"][-1] + 0.2
+    assert "gap +20.0 points" in texts(plotting.learning_curves({"a": run}))
+
+
+def test_start_of_fine_tuning_is_marked_where_there_is_one():
+    figure = plotting.learning_curves(
+        {"96px": history(60), "head only": history(30)},
+        fine_tuning_starts={"96px": 31, "head only": None},
+    )
+    shown = texts(figure)
+    assert "fine-tuning from epoch 31" in shown
+    assert "fine-tuning" in shown  # the legend
+    marked = [any(line.get_linestyle() == ":" for line in axes.lines) for axes in figure.axes]
+    assert marked == [True, False, True, False]
+    (line,) = (line for line in figure.axes[0].lines if line.get_linestyle() == ":")
+    assert line.get_xdata()[0] == 30.5
+
+
+def test_runs_of_one_phase_have_no_fine_tuning_in_the_legend():
+    assert not any(
+        "fine-tuning" in text for text in texts(plotting.learning_curves({"a": history(9)}))
+    )
+
+
+def test_short_runs_have_a_marker_an_epoch_and_long_ones_none():
+    short, long = (plotting.learning_curves({"a": history(n)}).axes[0].lines[1] for n in (5, 60))
+    assert short.get_marker() == "o"
+    assert long.get_marker() == ""
+
+
+def test_epochs_are_whole_numbers_and_accuracies_within_zero_and_one():
+    figure = plotting.learning_curves({"a": history(3, last=0.41)})
+    figure.draw_without_rendering()
+    accuracy, _ = figure.axes
+    inside = [t for t in accuracy.get_xticks() if 0.5 <= t <= 3.5]
+    assert inside == [1, 2, 3]
+    assert all(0 <= tick <= 1 for tick in accuracy.get_yticks())
+
+
+def test_several_runs_share_their_scales():
+    figure = plotting.learning_curves({"a": history(5, last=0.5), "b": history(9, last=0.9)})
+    left, right = figure.axes[:2]
+    assert left.get_ylim() == right.get_ylim()
+
+
+def test_learning_curves_need_a_run():
+    with pytest.raises(ValueError, match="received none"):
+        plotting.learning_curves({})
+
+
+# One model on the test set
+
+
+def test_per_class_bars_show_each_class_and_the_overall_accuracy(record):
+    figure = plotting.per_class_bars(record["per_class"], 0.7012, NAMES, model="resnet20")
+    (axes,) = figure.axes
+    values = [row["accuracy"] for row in record["per_class"]]
+    assert [bar.get_width() for bar in bars(axes)] == pytest.approx(values)
+    assert axes.lines[0].get_xdata()[0] == 0.7012
+    assert {f"{100 * value:.1f} %" for value in values} | {"overall 70.1 %"} <= set(texts(figure))
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(NAMES)
+
+
+def test_per_class_bars_go_from_best_to_worst_without_an_order(record):
+    (axes,) = plotting.per_class_bars(record["per_class"], 0.7).axes
+    widths = [bar.get_width() for bar in bars(axes)]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_confused_pairs_show_both_classes_and_the_count():
+    pairs = [
+        {"true": "dog", "predicted": "cat", "count": 73},
+        {"true": "cat", "predicted": "dog", "count": 70},
+    ]
+    figure = plotting.confused_pairs(pairs)
+    assert [bar.get_width() for bar in bars(figure.axes[0])] == [73, 70]
+    assert {"dog → cat", "cat → dog", "73", "70"} <= set(texts(figure))
+
+
+def test_confused_pairs_of_a_model_without_mistakes_are_drawn_empty():
+    figure = plotting.confused_pairs([])
+    figure.draw_without_rendering()
+    assert bars(figure.axes[0]) == []
+
+
+def test_confusion_matrix_shows_counts_and_shares_of_the_true_class():
+    figure = plotting.confusion_matrix([[3, 1], [0, 6]], ["cat", "dog"])
+    assert {"3 75.0 %", "1 25.0 %", "0 0.0 %", "6 100.0 %"} <= set(texts(figure))
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[0.75, 0.25], [0, 1]])
+
+
+def test_confusion_matrix_takes_a_class_without_images():
+    assert "0 0.0 %" in texts(plotting.confusion_matrix([[0, 0], [0, 6]], ["cat", "dog"]))
+
+
+def test_classification_report_has_a_row_a_class_and_the_mean(record):
+    table = plotting.classification_report(record["per_class"])
+    assert list(table.index) == [*NAMES, "mean"]
+    assert list(table.columns) == ["precision", "recall", "f1", "support"]
+    assert table.loc["cat", "recall"] == pytest.approx(record["per_class"][3]["recall"], abs=5e-4)
+    assert table.loc["mean", "f1"] == pytest.approx(
+        np.mean([row["f1"] for row in record["per_class"]]), abs=5e-4
+    )
+    assert table.loc["mean", "support"] == 200
+
+
+def test_calibration_draws_a_dot_a_bin_growing_with_its_count():
+    diagram = {
+        "ece": 0.032,
+        "bins": [
+            {"low": 0.4, "high": 0.5, "confidence": 0.45, "accuracy": 0.5, "count": 10},
+            {"low": 0.9, "high": 1.0, "confidence": 0.97, "accuracy": 0.93, "count": 90},
+        ],
+    }
+    figure = plotting.calibration(diagram, model="vgg10")
+    (axes,) = figure.axes
+    dots = axes.collections[-1]
+    np.testing.assert_allclose(dots.get_offsets(), [[0.45, 0.5], [0.97, 0.93]])
+    small, large = dots.get_sizes()
+    assert small < large
+    assert "3.2 points" in axes.get_title()
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
+
+
+def test_dashboard_has_four_panels_and_says_which_model_it_is(record):
+    figure = plotting.dashboard(record)
+    titles = [axes.get_title() for axes in figure.axes]
+    for title, start in zip(
+        titles, ("Accuracy of each", "Most confused", "Confusion", "Calibration"), strict=True
+    ):
+        assert title.startswith(start)
+    accuracy = record["test"]["accuracy"]
+    assert f"ResNet-20, improved: {100 * accuracy:.1f} % test accuracy" in figure.get_suptitle()
+    assert "95 % interval" in figure.get_suptitle()
+
+
+def test_dashboard_with_images_adds_the_most_confident_mistakes(record, predicted):
+    images, labels, probabilities = predicted
+    figure = plotting.dashboard(record, images, labels, probabilities, NAMES)
+    assert "Most confident mistakes" in texts(figure)
+    index = metrics.most_confident_mistakes(labels, probabilities, 1)[0]
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert any(np.array_equal(picture, images[index]) for picture in shown)
+
+
+# Models side by side
+
+
+def test_model_comparison_has_a_bar_a_row_with_its_value_and_interval():
+    rows = comparison_rows()
+    figure = plotting.model_comparison(rows)
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in bars(axes)] == pytest.approx(rows["accuracy"].tolist())
+    assert {"67.5 %", "86.1 %", "90.4 %", *rows["label"]} <= set(texts(figure))
+    segments = axes.collections[0].get_segments()
+    np.testing.assert_allclose([s[:, 0] for s in segments], rows[["low", "high"]])
+    assert axes.get_xlim()[0] == 0
+    assert axes.yaxis_inverted()
+
+
+def test_model_comparison_marks_published_figures_where_there_are_any():
+    figure = plotting.model_comparison(comparison_rows())
+    (marks,) = (line for line in figure.axes[0].lines if line.get_marker() == "D")
+    np.testing.assert_allclose(marks.get_xdata(), [0.6747, np.nan, 0.9042])
+    assert "published figure" in texts(figure)
+
+
+@pytest.mark.parametrize("reference", [None, np.nan])
+def test_model_comparison_without_published_figures_has_no_mark_and_no_legend(reference):
+    for rows in (
+        comparison_rows().assign(reference=reference),
+        comparison_rows().drop(columns="reference"),
+    ):
+        figure = plotting.model_comparison(rows)
+        assert "published figure" not in texts(figure)
+        assert not figure.legends
+        assert not any(line.get_marker() == "D" for line in figure.axes[0].lines)
+
+
+def test_rows_without_labels_are_called_by_model_and_recipe():
+    figure = plotting.model_comparison(comparison_rows().drop(columns="label"))
+    assert {"Baseline CNN, reference", "EfficientNet transfer, 96px"} <= set(texts(figure))
+
+
+def test_long_row_labels_do_not_overlap():
+    label = "EfficientNet transfer (efficientnet-lite0, 224 px), improved with a longer name"
+    figure = plotting.model_comparison(comparison_rows().assign(label=label))
+    assert overlapping(figure.axes[0].get_yticklabels(), figure) == []
+
+
+def test_missing_columns_are_named():
+    with pytest.raises(ValueError, match="without low, high"):
+        plotting.model_comparison(comparison_rows().drop(columns=["low", "high"]))
+    with pytest.raises(ValueError, match="without x"):
+        plotting.cost_accuracy(comparison_rows().drop(columns="x"))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [[100.0] * 8, np.geomspace(10, 1e6, 8), np.linspace(100, 130, 8)],
+    ids=["same", "wide", "near"],
+)
+def test_labels_of_cost_and_accuracy_do_not_overlap(x):
+    rows = pd.DataFrame(
+        {
+            "model": list(plotting.MODEL_COLORS) * 2,
+            "recipe": ["reference"] * 4 + ["improved"] * 4,
+            "accuracy": [0.68, 0.82, 0.88, 0.90, 0.79, 0.86, 0.91, 0.96],
+            "x": x,
+        }
+    )
+    figure = plotting.cost_accuracy(rows, x_label="training time (seconds)")
+    (axes,) = figure.axes
+    assert len(axes.texts) == 8
+    assert overlapping(axes.texts, figure) == []
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "training time (seconds)"
+
+
+def test_cost_and_accuracy_are_where_the_rows_say():
+    rows = comparison_rows()
+    dots = plotting.cost_accuracy(rows).axes[0].collections[0]
+    np.testing.assert_allclose(dots.get_offsets(), rows[["x", "accuracy"]])
+
+
+def test_cost_axis_is_labelled_in_plain_numbers():
+    figure = plotting.cost_accuracy(comparison_rows().assign(x=[274_826, 402_986, 6_255_962]))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    shown = [tick.get_text() for place, tick in ticks if low <= place <= high]
+    assert "1,000,000" in shown
+    assert all(re.fullmatch(r"[\d,]+", text) for text in shown)
+
+
+def test_cost_must_be_above_zero():
+    with pytest.raises(ValueError, match=r"above 0 .*received \[0.0, 1.0, 2.0\]"):
+        plotting.cost_accuracy(comparison_rows().assign(x=[0.0, 1.0, 2.0]))
+
+
+def test_heat_map_shows_every_class_under_every_model():
+    table = pd.DataFrame({"VGG-10": [0.5, 0.75], "ResNet-20": [0.6, 0.912]}, index=["cat", "dog"])
+    figure = plotting.heat_map(table)
+    assert {"50.0", "75.0", "60.0", "91.2", "cat", "dog", "VGG-10", "ResNet-20"} <= set(
+        texts(figure)
+    )
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), table.to_numpy().T)
+
+
+def test_agreement_shows_the_shares_and_both_names():
+    figure = plotting.agreement(np.array([[1.0, 0.823], [0.823, 1.0]]), ["VGG-10", "ResNet-20"])
+    shown = texts(figure)
+    assert shown.count("82.3") == 2
+    assert shown.count("VGG-10") == 2
+
+
+def test_every_figure_draws_at_a_notebook_pages_width(record, predicted):
+    images, labels, probabilities = predicted
+    figures = [
+        plotting.sample_grid(images, labels, NAMES),
+        plotting.augmentation_grid(images[:3], np.stack([images[:3]] * 6, axis=1)),
+        plotting.mistakes(images, labels, probabilities, NAMES),
+        plotting.architecture([stage(number) for number in range(12)], "Title"),
+        plotting.learning_curves({"a": history(20), "b": history(30)}),
+        plotting.per_class_bars(record["per_class"], 0.7),
+        plotting.confused_pairs(record["confused_pairs"]),
+        plotting.confusion_matrix(record["confusion_matrix"], NAMES),
+        plotting.calibration(record["calibration"]),
+        plotting.dashboard(record),
+        plotting.model_comparison(comparison_rows()),
+        plotting.cost_accuracy(comparison_rows()),
+        plotting.heat_map(pd.DataFrame(np.eye(10), index=NAMES)),
+        plotting.agreement(np.eye(4), list(plotting.MODEL_LABELS.values())),
+    ]
+    for figure in figures:
+        assert isinstance(figure, Figure)
+        assert figure.get_figwidth() <= 11
+        figure.draw_without_rendering()
+        sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
+        assert min(sizes) >= 9
