@@ -8,7 +8,7 @@ import inspect
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
 
 from cifar_helpers import metrics, models, plotting, results
 from cifar_helpers.recipes import Recipe
@@ -22,6 +22,11 @@ def notice(*sources) -> Markdown:
         sources: whatever has a `notice()`: the splits' source, the backbone's weights.
     """
     return Markdown("\n".join(f"> {source.notice()}\n>" for source in sources))
+
+
+def _html(styled) -> HTML:
+    """A styled table as HTML that is the same each time: pandas would draw a random name."""
+    return HTML(styled.set_uuid("table").to_html())
 
 
 def source(function) -> Markdown:
@@ -44,7 +49,7 @@ def split_table(splits) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def stage_table(stages: list[dict]):
+def stage_table(stages: list[dict]) -> HTML:
     """The blocks of a network: shape, parameters and multiply-adds."""
     table = pd.DataFrame(stages)
     table["output_shape"] = [" × ".join(map(str, shape)) for shape in table["output_shape"]]
@@ -56,7 +61,7 @@ def stage_table(stages: list[dict]):
         table["parameters"].sum(),
         table["multiply-adds"].sum(),
     ]
-    return table.style.hide(axis="index").format(thousands=",")
+    return _html(table.style.hide(axis="index").format(thousands=","))
 
 
 _AUGMENTATIONS = {
@@ -68,7 +73,7 @@ _AUGMENTATIONS = {
 }
 
 
-def recipe_table(plan: list[tuple[Recipe, int]]):
+def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
     """What is about to be trained, one column a recipe."""
     columns = {}
     for recipe, _ in plan:
@@ -81,9 +86,8 @@ def recipe_table(plan: list[tuple[Recipe, int]]):
             **_phase_rows(recipe),
             "seeds": ", ".join(str(seed) for other, seed in plan if other == recipe),
         }
-    return pd.DataFrame(columns).style.set_properties(
-        **{"text-align": "left", "vertical-align": "top", "max-width": "17em"}
-    )
+    left = {"text-align": "left", "vertical-align": "top", "max-width": "17em"}
+    return _html(pd.DataFrame(columns).style.set_properties(**left))
 
 
 def _phase_rows(recipe: Recipe) -> dict[str, str]:
@@ -128,7 +132,7 @@ def label(result: Result) -> str:
     return f"{name}, {result.record['recipe']}"
 
 
-def results_table(found: list[Result]):
+def results_table(found: list[Result]) -> HTML:
     """The results beside the published figures, which stand only beside real CIFAR-10."""
     table = results.results_table(found)
     shown = pd.DataFrame(
@@ -152,26 +156,23 @@ def results_table(found: list[Result]):
     if "reference" in table:
         shown["published accuracy"] = _or_dash(table["reference"], percent)
         shown["published gap"] = _or_dash(table["reference_gap"], "{:+.1f}".format)
-    return shown.style.hide(axis="index").set_properties(
-        subset=["what changes"], **{"text-align": "left", "max-width": "18em"}
-    )
+    left = {"text-align": "left", "max-width": "18em"}
+    styled = shown.style.hide(axis="index")
+    return _html(styled.set_properties(subset=["what changes"], **left))
 
 
 def _or_dash(values: pd.Series, format_value) -> list[str]:
     return ["–" if pd.isna(value) else format_value(value) for value in values]
 
 
-def classification_report(result: Result):
+def classification_report(result: Result) -> HTML:
     """Precision, recall and F1 of each class, in percent of the test images."""
     table = pd.DataFrame(result.record["per_class"])[
         ["class", "precision", "recall", "f1", "support"]
     ]
     shares = ["precision", "recall", "f1"]
-    return (
-        table.style.hide(axis="index")
-        .format({name: percent for name in shares})
-        .background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1)
-    )
+    styled = table.style.hide(axis="index").format({name: percent for name in shares})
+    return _html(styled.background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1))
 
 
 def learned(found: list[Result]) -> Markdown:
@@ -422,7 +423,7 @@ def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cost_table(chosen: list[Result]):
+def cost_table(chosen: list[Result]) -> HTML:
     """What each model takes: weights, work an image, training time and speed, on what hardware."""
     rows = []
     for result in chosen:
@@ -438,7 +439,7 @@ def cost_table(chosen: list[Result]):
                 "on": machine(record["hardware"]),
             }
         )
-    return pd.DataFrame(rows).style.hide(axis="index")
+    return _html(pd.DataFrame(rows).style.hide(axis="index"))
 
 
 def machine(hardware: dict) -> str:

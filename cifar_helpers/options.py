@@ -95,7 +95,7 @@ class Arguments:
         """Those of `names` that were given, as plain values; defaults said aloud are left out."""
         values = {name: getattr(self, name) for name in names}
         # A quick pass has other sizes by default.
-        defaults = DEFAULTS if self.is_quick else {**DEFAULTS, "image_size": (96, 224)}
+        defaults = DEFAULTS if self.is_quick else DEFAULTS | {"image_size": (96, 224)}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs"
 
+# Without flags the run is the full one, whatever the notebooks' own defaults are.
+FULL = {"epochs": 0, "train_size": 0, "image_size": [96, 224]}
 # In a quick pass transfer learning does less of all else too: one epoch of fine-tuning at 224 pixels
 # takes a CPU an hour.
 QUICK_IMAGE_SIZE = [64, 96]
@@ -177,7 +179,7 @@ def notebook_parameters(
     Paths are relative to the executed notebook, which runs where it lies: its page then shows no
     path of this machine, and the run's folder can be moved.
     """
-    values = {**_quick_values(notebook, request, inputs), **request.arguments.given()}
+    values = FULL | _quick_values(notebook, request, inputs) | request.arguments.given()
     values |= request.parameters
     if inputs:
         values["dataset"] = inputs["dataset"]
@@ -377,7 +379,8 @@ def _announce(study: Study) -> None:
     for name in study.request.idle:
         print(f"{name} is left out: it has none of the recipes asked for.")
     if study.record["quick"]:
-        print(f"Quick pass: every training phase is capped at {arguments.epochs} epochs.")
+        cap = "1 epoch" if arguments.epochs == 1 else f"{arguments.epochs} epochs"
+        print(f"Quick pass: every training phase is capped at {cap}.")
         for notebook in study.request.notebooks:
             _announce_quick(study, notebook)
     sys.stdout.flush()

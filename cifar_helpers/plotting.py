@@ -10,6 +10,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib import colors, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -762,16 +763,19 @@ def _draw_confusion(axes: Axes, matrix, class_names, *, shares: bool) -> None:
 
 
 def _draw_heat_map(axes: Axes, values, texts, rows, columns, norm) -> None:
-    axes.imshow(values, cmap="Blues", norm=norm, aspect="auto")
-    for (row, column), text in np.ndenumerate(texts):
-        dark = norm(values[row, column]) > 0.6
-        shade = "white" if dark else _TEXT
-        axes.text(column, row, text, ha="center", va="center", color=shade, size=_SMALL)
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(length=0)
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
+    seaborn.heatmap(
+        values,
+        ax=axes,
+        annot=texts,
+        fmt="",
+        cmap="Blues",
+        norm=norm,
+        cbar=False,
+        xticklabels=list(columns),
+        yticklabels=list(rows),
+        annot_kws={"size": _SMALL},
+    )
+    axes.tick_params(length=0, rotation=0)
 
 
 def _draw_calibration(axes: Axes, calibration: dict, model: str) -> None:

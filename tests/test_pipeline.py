@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cifar_helpers import options, pipeline, progress, report
+from cifar_helpers import options, pipeline, progress, report, runs
 from cifar_helpers.options import Arguments
 
 FIXTURES = Path(__file__).with_name("notebooks")
@@ -29,10 +29,28 @@ TOY = {
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """A folder of notebooks, and how to run it in this process."""
+    """An empty study, run from its own folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     return TinyStudy(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A study of which two notebooks failed: run once, looked at by many."""
+    with pytest.MonkeyPatch.context() as patch:
+        study = TinyStudy(tmp_path_factory.mktemp("mixed"))
+        patch.chdir(study.root)
+        patch.syspath_prepend(str(ROOT))
+        patch.setenv("JUPYTER_PATH", str(study.root / "jupyter"))
+        study.add_foreign_kernel()
+        study.add("01_fails", "fails_in_second_cell")
+        study.add("02_dies", "kills_its_kernel")
+        study.add("05_lists", "lists_what_ran")
+        study.add("06_records", "records_its_parameters")
+        words = ("--epochs", "3", "--seeds", "0", "2", "-p", "rate=1", "label=a=b")
+        study.status = study.run(*words, "--workers", "2", "--out", "runs/mixed")
+        return study
 
 
 class TinyStudy:
@@ -62,6 +80,13 @@ class TinyStudy:
             json.loads(path.read_text()) for path in sorted((self.runs / name / "seen").iterdir())
         ]
 
+    def add_foreign_kernel(self) -> None:
+        """Another kernel that is called python3 and comes first on the search path."""
+        folder = self.root / "jupyter" / "kernels" / "python3"
+        folder.mkdir(parents=True)
+        spec = {"argv": ["false"], "display_name": "another", "language": "python"}
+        (folder / "kernel.json").write_text(json.dumps(spec))
+
     def process(self, *words: str) -> list[str]:
         """The command line that runs this study in a process of its own."""
         program = (
@@ -86,77 +111,73 @@ def environment():
 # Order, parameters, record
 
 
-def test_parameters_reach_the_notebooks_that_have_them(study):
-    study.add("01_records", "records_its_parameters")
-    study.add("05_lists", "lists_what_ran")
-    words = ("--epochs", "3", "--seeds", "0", "2", "-p", "rate=1", "-p", "label=a=b", "--no-html")
-    assert study.run(*words) == 0
-    (folder,) = study.runs.iterdir()
-    assert re.fullmatch("epochs-3-[0-9a-f]{8}", folder.name)
-    assert study.seen(folder.name) == [
+def test_parameters_reach_the_notebooks_that_have_them(mixed):
+    assert mixed.seen("mixed") == [
         {"epochs": 3, "seeds": [0, 2], "rate": 1.0, "verbose": False, "label": "a=b", "out": ".."}
     ]
-    assert study.record(folder.name)["notebooks"]["05_lists"]["parameters"] == {"out": ".."}
+    assert mixed.record("mixed")["notebooks"]["05_lists"]["parameters"] == {"out": ".."}
 
 
-def test_comparison_runs_when_the_others_have_ended(study):
-    study.add("05_lists", "lists_what_ran")
-    study.add("06_records", "records_its_parameters")
-    study.add("01_fails", "fails_in_second_cell")
-    assert study.run("--no-html", "--workers", "2") == 1
-    ran = (study.runs / "full" / "ran.txt").read_text().split()
-    assert ran == ["01_fails.failed.ipynb", "05_lists.partial.ipynb", "06_records.ipynb"]
+def test_comparison_runs_when_the_others_have_ended(mixed):
+    ran = (mixed.runs / "mixed" / "ran.txt").read_text().split()
+    assert {"01_fails.failed.ipynb", "02_dies.failed.ipynb", "06_records.ipynb"} <= set(ran)
 
 
-def test_failing_notebook_is_named_and_the_others_run(study, capfd):
-    study.add("01_fails", "fails_in_second_cell")
-    study.add("02_records", "records_its_parameters")
-    assert study.run("--no-html") == 1
-    assert study.statuses() == {"01_fails": "failed", "02_records": "finished"}
-    entry = study.record()["notebooks"]["01_fails"]
-    assert entry["failed_cell"] == {
+def test_failing_notebook_is_named_and_the_others_run(mixed):
+    assert mixed.status == 1
+    entries = mixed.record("mixed")["notebooks"]
+    statuses = [entry["status"] for entry in entries.values()]
+    assert statuses == ["failed", "failed", "finished", "finished"]
+    assert entries["01_fails"]["failed_cell"] == {
         "number": 3,
         "source": "numerator / 0  # the cell that fails",
         "error": "ZeroDivisionError",
         "message": "division by zero",
     }
-    assert "division by zero" in (study.runs / "full" / entry["output"]).read_text()
-    assert not (study.runs / "full" / "notebooks" / "01_fails.ipynb").exists()
-    assert "01_fails failed in cell 3 (numerator / 0" in capfd.readouterr().out
+    folder = mixed.runs / "mixed"
+    assert "division by zero" in (folder / entries["01_fails"]["output"]).read_text()
+    assert not (folder / "notebooks" / "01_fails.ipynb").exists()
 
 
-def test_dead_kernel_fails_the_notebook_and_shows_it(study):
-    study.add("01_dies", "kills_its_kernel")
-    assert study.run("--no-html") == 1
-    entry = study.record()["notebooks"]["01_dies"]
+def test_dead_kernel_fails_the_notebook_and_shows_it(mixed):
+    entry = mixed.record("mixed")["notebooks"]["02_dies"]
     assert (entry["failed_cell"]["error"], entry["failed_cell"]["number"]) == ("DeadKernelError", 3)
-    kept = json.loads((study.runs / "full" / entry["output"]).read_text())
+    kept = json.loads((mixed.runs / "mixed" / entry["output"]).read_text())
     assert kept["cells"][2]["outputs"][-1]["ename"] == "DeadKernelError"
 
 
-def test_cell_timeout_fails_the_notebook(study):
+def test_kernel_is_of_this_interpreter_whatever_python3_is(mixed):
+    # The kernelspec that `mixed` has put first could not have run anything.
+    assert mixed.statuses("mixed")["06_records"] == "finished"
+
+
+def test_paths_of_this_machine_stay_out_of_the_notebook(mixed):
+    executed = mixed.runs / "mixed" / "notebooks" / "06_records.ipynb"
+    assert str(mixed.root) not in executed.read_text()
+
+
+def test_nothing_but_results_is_left(mixed):
+    names = {path.name for path in (mixed.runs / "mixed" / "notebooks").iterdir()}
+    assert not {name for name in names if ".partial" in name or name.endswith(".log")}
+
+
+def test_pages_fetch_nothing(mixed):
+    folder = mixed.runs / "mixed" / "html"
+    assert len(list(folder.iterdir())) == 5
+    for page in folder.iterdir():
+        text = page.read_text()
+        assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=.https?:", text)
+        assert "import(" not in text and "@import" not in text
+    assert "ZeroDivisionError: division by zero" in (folder / "index.html").read_text()
+
+
+def test_cell_timeout_fails_the_notebook(study, capfd):
     study.add("01_sleeps", "sleeps")
     assert study.run("--no-html", "--cell-timeout", "1") == 1
     cell = study.record()["notebooks"]["01_sleeps"]["failed_cell"]
     assert (cell["error"], cell["source"]) == ("CellTimeoutError", "import os")
     assert _is_gone(study.runs / "full" / "kernel.pid")
-
-
-def test_kernel_is_of_this_interpreter_whatever_python3_is(study, monkeypatch):
-    spec = study.root / "jupyter" / "kernels" / "python3"
-    spec.mkdir(parents=True)
-    wrong = {"argv": ["false"], "display_name": "another", "language": "python"}
-    (spec / "kernel.json").write_text(json.dumps(wrong))
-    monkeypatch.setenv("JUPYTER_PATH", str(study.root / "jupyter"))
-    study.add("01_records", "records_its_parameters")
-    assert study.run("--no-html") == 0
-
-
-def test_paths_of_this_machine_stay_out_of_the_notebook(study):
-    study.add("01_records", "records_its_parameters")
-    assert study.run("--no-html") == 0
-    executed = study.runs / "full" / "notebooks" / "01_records.ipynb"
-    assert str(study.root) not in executed.read_text()
+    assert "01_sleeps failed in cell 3 (import os): CellTimeoutError" in capfd.readouterr().out
 
 
 # The same command again
@@ -183,9 +204,8 @@ def test_changed_notebook_and_failed_notebook_run_again(study):
     assert not list((study.runs / "full" / "notebooks").glob("*.failed.ipynb"))
 
 
-def test_comparison_runs_again_when_a_record_was_added(study):
+def test_comparison_is_due_again_when_a_record_was_added(study):
     study.add("05_lists", "lists_what_ran")
-    study.add("01_records", "records_its_parameters")
     assert study.run("--no-html") == 0
     listed = study.runs / "full" / "ran.txt"
     listed.unlink()
@@ -198,19 +218,28 @@ def test_comparison_runs_again_when_a_record_was_added(study):
 
 def test_fresh_keeps_the_earlier_run(study):
     study.add("01_records", "records_its_parameters")
-    study.run("--no-html")
+    earlier = study.runs / "full" / "run.json"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("{of another day")
     assert study.run("--no-html", "--fresh") == 0
     names = sorted(path.name for path in study.runs.iterdir())
     assert len(names) == 2 and re.fullmatch(r"full\.\d{8}-\d{6}", names[1])
-    assert len(study.seen("full")) == len(study.seen(names[1])) == 1
+    assert (study.runs / names[1] / "run.json").read_text() == "{of another day"
 
 
-def test_other_settings_are_refused_in_the_same_folder(study, capfd):
+def test_other_settings_are_refused_in_the_same_folder(study):
     study.add("01_records", "records_its_parameters")
-    assert study.run("--no-html", "--out", "here", "--epochs", "1") == 0
-    assert study.run("--no-html", "--out", "here", "--epochs", "2") == 2
-    assert "holds a run with epochs 1, now it is 2" in capfd.readouterr().err
-    assert study.run("--no-html", "--out", "here", "--epochs", "1", "--seeds", "0", "1") == 0
+    folder = study.root / "here"
+
+    def reopen(**given):
+        runs.open_run(folder, options.check(Arguments(**given), study.notebooks), {}, {})
+
+    reopen(epochs=1)
+    reopen(epochs=1, seeds=(0, 1))
+    with pytest.raises(options.UserError, match="holds a run with epochs 1, now it is 2"):
+        reopen(epochs=2)
+    with pytest.raises(options.UserError, match="holds a run with epochs 1, now it is at its def"):
+        reopen()
 
 
 # Bad arguments
@@ -338,25 +367,8 @@ def test_all_notebooks_use_the_data_that_auto_found(study, monkeypatch, capfd):
     assert 'href="01_reads.html"' in index and "Reads data" in index
 
 
-def test_pages_fetch_nothing(study):
-    study.add("01_fails", "fails_in_second_cell")
-    assert study.run() == 1
-    folder = study.runs / "full" / "html"
-    for page in ("01_fails.html", "index.html"):
-        text = (folder / page).read_text()
-        assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=.https?:", text)
-        assert "import(" not in text and "@import" not in text
-    assert "ZeroDivisionError: division by zero" in (folder / "index.html").read_text()
-
-
-def _quick(study, inputs: dict, **given) -> dict:
-    study.add("04_transfer_learning", "records_its_parameters")
-    source = study.notebooks / "04_transfer_learning.ipynb"
-    source.write_text(
-        source.read_text().replace(
-            "rate: float", 'image_size: list = []\\n",\n"train_size: int = 0\\n",\n"rate: float'
-        )
-    )
+def _transfer_parameters(study, inputs: dict, **given) -> dict:
+    study.add("04_transfer_learning", "has_transfer_parameters")
     request = options.check(Arguments(**given), study.notebooks)
     return pipeline.notebook_parameters(request.notebooks[0], request, inputs, study.runs / "x")
 
@@ -367,18 +379,40 @@ def test_quick_pass_gives_transfer_learning_less_work(study):
         "image_size": pipeline.QUICK_IMAGE_SIZE,
         "train_size": pipeline.QUICK_TRANSFER_TRAIN_SIZE,
     }
-    assert _quick(study, real, epochs=5) == {"epochs": 5, "out": "..", **quick}
-    assert _quick(study, TOY, epochs=5).keys() == {"epochs", "out", "image_size"}
-    assert _quick(study, real, epochs=11) == {"epochs": 11, "out": ".."}
-    given = _quick(study, real, epochs=5, image_size=(96, 224), train_size=20_000)
+    rest = {"dataset": "cifar10", "out": ".."}
+    assert _transfer_parameters(study, real, epochs=5) == {"epochs": 5, **quick, **rest}
+    assert _transfer_parameters(study, TOY, epochs=5)["train_size"] == 0  # small as it is
+    assert _transfer_parameters(study, real, epochs=11) == {**pipeline.FULL, "epochs": 11, **rest}
+    given = _transfer_parameters(study, real, epochs=5, image_size=(96, 224), train_size=20_000)
     assert (given["image_size"], given["train_size"]) == ([96, 224], 20_000)
+
+
+def test_no_flags_is_the_full_run_whatever_the_notebooks_default(study):
+    assert _transfer_parameters(study, {}) == {**pipeline.FULL, "out": ".."}
+
+
+def test_paths_are_passed_relative_to_the_executed_notebook(study):
+    (study.root / "weights.h5").touch()
+    (study.root / "images").mkdir()
+    real = {**TOY, "real": True, "dataset": "cifar10"}
+    given = {"data_dir": "images", "weights_file": "weights.h5"}
+    passed = _transfer_parameters(study, real, **given)
+    assert passed["data_dir"] == "../../../images"
+    assert passed["weights_file"] == "../../../weights.h5"
+
+
+def test_threads_are_shared_between_workers(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(pipeline, "_cores", lambda: 8)
+    assert pipeline._environment(Arguments(workers=3))["OMP_NUM_THREADS"] == "2"
+    assert "OMP_NUM_THREADS" not in pipeline._environment(Arguments())
 
 
 def test_run_name_is_made_from_what_decides_the_results(study):
     study.add("01_records", "records_its_parameters")
 
     def name(inputs=TOY, **given) -> str:
-        return pipeline.run_name(options.check(Arguments(**given), study.notebooks), inputs)
+        return runs.run_name(options.check(Arguments(**given), study.notebooks), inputs)
 
     real = {**TOY, "real": True, "verified": True}
     assert name(real) == "full"
@@ -489,8 +523,6 @@ def test_interruption_ends_the_kernel_and_the_command_continues(study, environme
     assert err == "Interrupted. The same command again continues.\n"
     assert _is_gone(pid_file)
     assert study.statuses() == {"01_sleeps": "interrupted", "02_records": "waiting"}
-    study.add("01_sleeps", "lists_what_ran")
-    assert study.run("--no-html") == 0
 
 
 # Records in the report

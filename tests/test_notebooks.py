@@ -1,0 +1,155 @@
+"""The five notebooks: how they are written, and small copies of them that really run."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from cifar_helpers import results
+
+NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
+TINY = {
+    "01_baseline_cnn": {"recipes": ["reference", "improved"]},
+    "02_vgg10": {"recipes": ["callbacks"]},
+    "03_resnet20": {"recipes": ["improved"]},
+    "04_transfer_learning": {
+        "recipes": ["96px"],
+        "image_size": [32, 32],
+        "backbone": "efficientnet-lite0",
+    },
+    "05_comparison": {},
+}
+RECORDS = {
+    "01_baseline_cnn": [("baseline_cnn", "reference"), ("baseline_cnn", "improved")],
+    "02_vgg10": [("vgg10", "callbacks")],
+    "03_resnet20": [("resnet20", "improved")],
+    "04_transfer_learning": [("transfer", "96px")],
+}
+SECTIONS = ["Setup", "Data", "Model", "Training", "Evaluation", "What we learned"]
+COMPARISON = ["Results", "Where the models disagree", "Cost against accuracy", "Limits", "Next steps"]
+
+
+def _code(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _shown_text(notebook) -> str:
+    """All text of the outputs: streams, sentences and tables."""
+    texts = []
+    for cell in _code(notebook):
+        for output in cell.outputs:
+            texts.append(output.get("text", ""))
+            data = output.get("data", {})
+            texts += [data.get("text/markdown", ""), data.get("text/html", "")]
+    return "\n".join(texts)
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return request.param.stem, nbformat.read(request.param, as_version=4)
+
+
+def test_there_are_five_notebooks():
+    assert [path.stem for path in NOTEBOOKS] == list(TINY)
+
+
+def test_headings_are_the_same_in_all_model_notebooks(notebook):
+    name, content = notebook
+    text = "\n".join(c.source for c in content.cells if c.cell_type == "markdown")
+    wanted = COMPARISON if name == "05_comparison" else SECTIONS
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == wanted
+    assert re.match(rf"# {int(name[:2])} · ", text)
+
+
+def test_the_first_code_cell_holds_the_parameters_one_a_line(notebook):
+    _, content = notebook
+    cell = _code(content)[0]
+    assert cell.metadata.tags == ["parameters"]
+    for line in cell.source.splitlines():
+        assert re.fullmatch(r"\w+: (str|int|list) = [^=#]+  # [^=]+", line), line
+
+
+def test_code_cells_are_short_and_act_on_this_environment_only(notebook):
+    _, content = notebook
+    for cell in _code(content):
+        assert len(cell.source.splitlines()) <= 25
+        assert not re.search(r"^\s*[!%]|sys\.path|^\s*def |warnings\.", cell.source, re.MULTILINE)
+
+
+def test_committed_notebooks_are_executed_in_order_without_errors(notebook):
+    _, content = notebook
+    cells = _code(content)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert not [cell for cell in cells if "injected-parameters" in cell.metadata.get("tags", [])]
+
+
+def test_committed_notebooks_show_real_cifar10_and_no_warning(notebook):
+    _, content = notebook
+    shown = _shown_text(content)
+    assert "Real CIFAR-10" in shown
+    assert not re.search("Warning|Traceback", shown)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """Small copies of the notebooks, run in order into one folder."""
+    out = tmp_path_factory.mktemp("run")
+    for path in NOTEBOOKS:
+        small = {"dataset": "toy", "out": str(out), **TINY[path.stem]}
+        if path.stem != "05_comparison":
+            small |= {"train_size": 64, "epochs": 1, "seeds": [0]}
+        papermill.execute_notebook(
+            path, out / path.name, parameters=small, kernel_name="python3", progress_bar=False
+        )
+    return out
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_small_copy_leaves_its_records(executed, name):
+    for model, recipe in RECORDS[name]:
+        record = json.loads((executed / "results" / model / recipe / "seed0.json").read_text())
+        assert record["dataset"]["name"] == "toy set"
+        assert record["dataset"]["train_images"] == 64
+        assert record["epochs"]["run"] == len(record["epochs"]["phases"])
+        assert 0 <= record["test"]["accuracy"] <= 1
+        assert (executed / "models" / f"{model}-{recipe}-seed0.keras").exists()
+
+
+def test_the_comparison_reads_all_records_and_names_what_is_missing(executed):
+    shown = _shown_text(nbformat.read(executed / "05_comparison.ipynb", as_version=4))
+    assert len(results.load_results(executed)) == 5
+    assert "Not here:" in shown and "VGG-10 base" in shown and "ResNet-20 reference" in shown
+    assert "drawn, not photographed" in shown
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_small_copy_says_that_the_images_are_drawn(executed, name):
+    shown = _shown_text(nbformat.read(executed / f"{name}.ipynb", as_version=4))
+    assert "Toy run" in shown
+    assert "published" not in shown.lower()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_small_copy_is_quiet(executed, name):
+    outputs = [
+        output
+        for cell in _code(nbformat.read(executed / f"{name}.ipynb", as_version=4))
+        for output in cell.outputs
+    ]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+
+
+def test_running_again_gives_the_same_tables_and_sentences(executed):
+    """Nbval runs the copies once more and compares the cells that are computed from records."""
+    copies = [str(executed / path.name) for path in NOTEBOOKS]
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider"]
+    ran = subprocess.run([*command, *copies], capture_output=True, text=True, cwd=executed)
+    assert ran.returncode == 0, ran.stdout[-3000:]
