@@ -116,7 +116,7 @@ def _add_data(group) -> None:
         "--train-size",
         type=whole_number,
         metavar="N",
-        help="training images kept, the same number of each class (default: all)",
+        help="training images kept at the most, as many of each class (default: all)",
     )
     group.add_argument(
         "--backbone",

@@ -95,7 +95,7 @@ def find(
     except DataError as error:
         if dataset == "cifar10":
             raise
-        return None, str(error)
+        return None, str(error).partition(". ")[0] + "."  # what happened, without what to do
 
 
 def check_source(dataset: str, data_dir: str | os.PathLike = "") -> None:
@@ -285,9 +285,12 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
 def _folder_files(folder: Path) -> Iterator[tuple[str, bytes]]:
     for name in OFFICIAL_MD5:
         path = folder / name
-        if path.is_file():
-            _check_size(name, path.stat().st_size)
-            yield name, path.read_bytes()
+        try:
+            if path.is_file():
+                _check_size(name, path.stat().st_size)
+                yield name, path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{name} must be readable; received: {error.strerror}.") from error
 
 
 def _archive_files(archive: Path) -> Iterator[tuple[str, bytes]]:
@@ -361,9 +364,9 @@ def _describe(value: object) -> str:
     if isinstance(value, np.ndarray):
         span = f" from {value.min()} to {value.max()}" if value.size else ""
         return f"{value.dtype} of shape {value.shape}{span}"
-    if isinstance(value, list) and value and all(type(item) is int for item in value):
-        return f"{len(value)} integers from {min(value)} to {max(value)}"
     if isinstance(value, list):
+        if value and all(type(item) is int and abs(item) < 2**63 for item in value):
+            return f"{len(value)} integers from {min(value)} to {max(value)}"
         return f"a list of {len(value)}"
     return f"a {type(value).__name__}"
 
@@ -394,9 +397,9 @@ def _check_opcodes(content: bytes) -> None:
     One flipped bit can turn "call" into "remember under number 4,000,000,000", for which CPython's
     unpickler makes a table of that length. Strings that reach past the end are found here too.
     """
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name.endswith("PUT") and argument > len(content):
-            raise pickle.UnpicklingError(f"it numbers an object {argument:,}")
+    for position, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if opcode.name.endswith("PUT") and argument > position:
+            raise pickle.UnpicklingError(f"its opcode {position} numbers an object {argument}")
 
 
 def _plain(value: object) -> object:

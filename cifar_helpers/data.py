@@ -535,7 +535,10 @@ class Batches(keras.utils.PyDataset):
         if self._served >= 0:
             self._served += 1
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self._augmented[chosen], self.labels[chosen]
+        return self._take(chosen), self.labels[chosen]
+
+    def _take(self, chosen: np.ndarray) -> np.ndarray:
+        return self._augmented[chosen]
 
     def on_epoch_begin(self) -> None:
         """Keras calls this before each epoch."""

@@ -1,6 +1,7 @@
 """One notebook in one kernel, and the processes in which notebooks run."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -165,11 +166,14 @@ def _shows_error(notebook) -> bool:
 
 def _failed_cell(error: Exception, reached: dict) -> dict:
     cell = reached.get("cell")
+    message = _first_line(getattr(error, "evalue", None) or error)
+    if type(error).__name__ == "DeadKernelError":
+        message += "; often for want of memory: fewer --workers or smaller images need less"
     return {
         "number": _source_number(reached),
         "source": (cell.source.strip() or " ").splitlines()[0] if cell else "",
         "error": getattr(error, "ename", None) or type(error).__name__,
-        "message": _first_line(getattr(error, "evalue", None) or error),
+        "message": message,
     }
 
 
@@ -217,6 +221,8 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Unlike the default, SystemExit lets nbclient shut its kernel down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # What it has to say is in the outcome; on the terminal it would cut through the display.
+    logging.getLogger("papermill").addHandler(logging.NullHandler())
 
 
 def _stop(workers: set) -> None:

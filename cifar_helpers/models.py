@@ -10,6 +10,7 @@ import re
 import numpy as np
 
 from cifar_helpers import backbones
+from cifar_helpers.normalization import BatchNormalization
 from cifar_helpers.quiet import keras
 
 layers = keras.layers
@@ -81,12 +82,12 @@ def _residual_block(x, filters: int, stride: int, name: str):
     shortcut = x
     if stride != 1 or x.shape[-1] != filters:
         shortcut = layers.Conv2D(filters, 1, strides=stride, name=f"{name}_shortcut_conv")(x)
-        shortcut = layers.BatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
+        shortcut = BatchNormalization(momentum=0.9, name=f"{name}_shortcut_bn")(shortcut)
     x = layers.Conv2D(filters, 3, strides=stride, padding="same", name=f"{name}_conv1")(x)
-    x = layers.BatchNormalization(name=f"{name}_bn1")(x)
+    x = BatchNormalization(momentum=0.9, name=f"{name}_bn1")(x)
     x = layers.ReLU(name=f"{name}_relu1")(x)
     x = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv2")(x)
-    x = layers.BatchNormalization(name=f"{name}_bn2")(x)
+    x = BatchNormalization(momentum=0.9, name=f"{name}_bn2")(x)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.ReLU(name=f"{name}_relu2")(x)
 
@@ -104,7 +105,8 @@ def resnet20(*, classes: int = CLASSES) -> keras.Model:
 
     Reference: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", section 4.2,
     arXiv:1512.03385, CVPR 2016. As in the study that is rebuilt here, convolutions keep their
-    biases and a changed shape is projected by a 1x1 convolution (the paper's option B).
+    biases and a changed shape is projected by a 1x1 convolution (the paper's option B). Moving
+    statistics follow with momentum 0.9: Keras' 0.99 lags behind in trainings of a few hundred steps.
 
     Args:
         classes: number of classes.
@@ -115,7 +117,7 @@ def resnet20(*, classes: int = CLASSES) -> keras.Model:
     images = _images()
     x = layers.Rescaling(1 / 255, name="rescale")(images)
     x = layers.Conv2D(16, 3, padding="same", name="stem_conv")(x)
-    x = layers.BatchNormalization(name="stem_bn")(x)
+    x = BatchNormalization(momentum=0.9, name="stem_bn")(x)
     x = layers.ReLU(name="stem_relu")(x)
     x = _stage(x, 16, blocks=3, first_stride=1, name="stage1")  # 32x32
     x = _stage(x, 32, blocks=3, first_stride=2, name="stage2")  # 16x16
@@ -197,18 +199,45 @@ def fine_tune(model: keras.Model, *, layers: int | None) -> None:
         layer.trainable = position >= len(backbone) - count
 
 
-def feature_extractor(model: keras.Model) -> keras.Model:
-    """The part of a `transfer` model below its head: images -> pooled features `(batch, 1280)`."""
-    return keras.Model(model.input, model.get_layer("head_pool").output, name="feature_extractor")
+def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Cut a `transfer` model in two below its first layer that trains.
+
+    What the frozen part makes of an image never changes, so it can be computed once; with the whole
+    backbone frozen it is the pooled features `(batch, 1280)`. The cut is made where a single tensor
+    crosses it, which may leave a few frozen layers above it.
+
+    Args:
+        model: a model from `transfer`, frozen as `fine_tune` left it.
+
+    Returns:
+        Images -> activations, and activations -> probabilities. Both share the model's layers.
+
+    Raises:
+        ValueError: if the first layer with weights trains, so that nothing is frozen below it.
+    """
+    layers_ = model.layers
+    position = {layer.name: index for index, layer in enumerate(layers_)}
+    trains = next(index for index, layer in enumerate(layers_) if layer.trainable_weights)
+    reach = len(layers_)  # the lowest layer that anything above the cut reads
+    cut = None
+    for index in range(len(layers_) - 1, 0, -1):
+        if index < trains and reach == index:
+            cut = index
+            break
+        below = [
+            position[tensor._keras_history.operation.name] for tensor in _inputs(layers_[index])
+        ]
+        reach = min(reach, *below)
+    if cut is None or not any(layer.weights for layer in layers_[: cut + 1]):
+        raise ValueError("split needs a frozen part below the first layer that trains; found none.")
+    activations = layers_[cut].output
+    return keras.Model(model.input, activations, name="trunk"), keras.Model(
+        activations, model.output, name="tail"
+    )
 
 
-def head_model(model: keras.Model) -> keras.Model:
-    """A `transfer` model's head on pooled features `(batch, 1280)`; it shares the head's weights."""
-    features = layers.Input(model.get_layer("head_pool").output.shape[1:], name="features")
-    x = features
-    for layer in model.layers[model.layers.index(model.get_layer("head_pool")) + 1 :]:
-        x = layer(x)
-    return keras.Model(features, x, name="head")
+def _inputs(layer: keras.Layer) -> list[keras.KerasTensor]:
+    return layer.input if isinstance(layer.input, list) else [layer.input]
 
 
 def parameter_counts(model: keras.Model) -> dict[str, int]:

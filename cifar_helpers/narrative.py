@@ -263,15 +263,19 @@ def _short_line(found: list[Result]) -> list[str]:
     if not capped:
         return []
     listed = ", ".join(dict.fromkeys(capped))
-    return [f"This was a **quick pass**: epochs were capped ({listed}), so figures are provisional."]
+    return [
+        f"This was a **quick pass**: epochs were capped ({listed}), so figures are provisional."
+    ]
 
 
-def neighbours(chosen: list[Result]) -> pd.DataFrame:
+def neighbours(chosen: list[Result]):
     """Each model against the one before: difference in accuracy and whether it is more than luck.
 
     Args:
         chosen: one result a model, in the study's order, on the same test images.
     """
+    if len(chosen) < 2:
+        return _TOO_FEW
     rows = []
     for before, after in zip(chosen, chosen[1:], strict=False):
         test = metrics.mcnemar(after.labels, after.predictions, before.predictions)
@@ -333,7 +337,9 @@ def limits(found: list[Result]) -> Markdown:
             "luck of a seed. Differences of about a point between rows may not survive another seed."
         )
     elif 1 in seeds:
-        lines.append("Some rows rest on one training: their intervals do not cover the seed's luck.")
+        lines.append(
+            "Some rows rest on one training: their intervals do not cover the seed's luck."
+        )
     if found and not found[0].record["dataset"]["real"]:
         lines.append("The images are **drawn, not photographed**: nothing here is about CIFAR-10.")
     elif found and not found[0].record["dataset"]["verified"]:
@@ -394,7 +400,9 @@ def _short_label(result: Result) -> str:
     record = result.record
     name = f"{plotting.MODEL_LABELS[record['model']].replace(' transfer', '')}, {record['recipe']}"
     size = f"{record['image_size']}px"
-    return name if record["model"] != "transfer" or size == record["recipe"] else f"{name} at {size}"
+    return (
+        name if record["model"] != "transfer" or size == record["recipe"] else f"{name} at {size}"
+    )
 
 
 def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
@@ -449,14 +457,21 @@ def machine(hardware: dict) -> str:
     return f"{hardware['processor'].replace(' Processor', '')}, {hardware['cores']} cores"
 
 
-def agreement(chosen: list[Result]) -> tuple:
-    """Matrix and names for `plotting.agreement`."""
+def agreement(chosen: list[Result]):
+    """A figure of how often two models say the same; a sentence where there are not two."""
+    if len(chosen) < 2:
+        return _TOO_FEW
     shares = metrics.disagreement(_predictions(chosen), chosen[0].labels)
-    return shares["agreement"], shares["names"]
+    return plotting.agreement(shares["agreement"], shares["names"])
 
 
-def disagreement_table(chosen: list[Result]) -> pd.DataFrame:
+_TOO_FEW = Markdown("*It takes records of two models to compare them.*")
+
+
+def disagreement_table(chosen: list[Result]):
     """Shares of the test images that all, some, one or none of the models get right."""
+    if len(chosen) < 2:
+        return _TOO_FEW
     shares = metrics.disagreement(_predictions(chosen), chosen[0].labels)
     rows = {
         "every model right": shares["all_right"],
@@ -492,3 +507,63 @@ def hardest(chosen: list[Result]) -> np.ndarray:
     confidence = np.mean([result.probabilities.max(axis=1) for result in chosen], axis=0)
     positions = np.flatnonzero(wrong)
     return positions[np.argsort(-confidence[positions], kind="stable")]
+
+
+# The README
+
+
+def markdown_table(found: list[Result]) -> str:
+    """The results beside the published figures, as a Markdown table."""
+    table = results.results_table(found)
+    first = [group[0] for group in results.by_recipe(found).values()]
+    columns = {
+        "model": [plotting.MODEL_LABELS[model] for model in table["model"]],
+        "recipe": table["recipe"],
+        "weights": [f"{count:,}" for count in table["parameters"]],
+        "input": [f"{result.record['image_size']} px" for result in first],
+        "training images": [f"{r.record['dataset']['train_images']:,}" for r in first],
+        "epochs": table["epochs"],
+        "test accuracy": [f"**{percent(value)}**" for value in table["accuracy"]],
+        "95 % interval": [
+            f"{100 * low:.1f} – {100 * high:.1f} ({covers})"
+            for low, high, covers in zip(
+                table["low"], table["high"], table["interval"], strict=True
+            )
+        ],
+        "gap": [f"{value:+.1f}" for value in table["gap"]],
+        "training": [duration(value) for value in table["seconds"]],
+    }
+    if "reference" in table:
+        columns["published"] = _or_dash(table["reference"], percent)
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def about(found: list[Result]) -> str:
+    """What a table of results is about: images, backbone, hardware, and how long a training was."""
+    records = [result.record for result in found]
+    dataset = records[0]["dataset"]
+    images = "real CIFAR-10" if dataset["real"] else "the drawn toy set, not CIFAR-10"
+    if dataset["real"] and not dataset["verified"]:
+        images += " (a complete copy whose checksum is not the official one)"
+    machines = dict.fromkeys(machine(record["hardware"]) for record in records)
+    lines = [f"Test accuracy on {images}, trained on {'; '.join(machines)}."]
+    if any(_short_line([result]) for result in found):
+        lines.append(
+            "**A quick pass, not the full study:** epochs were capped, as the column says "
+            "(run / asked for), and transfer learning saw fewer and smaller images."
+        )
+    backbones = {record["backbone"]["backbone"] for record in records if record["backbone"]}
+    if backbones - {"efficientnetv2b0"}:
+        lines.append(
+            "The transfer rows use EfficientNet-Lite0; the published ones used EfficientNetV2B0."
+        )
+    lines.append(
+        "The interval says what it covers: the choice of test images, or the seeds. *Gap* is "
+        "training minus validation accuracy of the last epoch, in points; *published* is the "
+        "study that is rebuilt here, run in full."
+        if dataset["real"]
+        else "The interval says what it covers: the choice of test images, or the seeds."
+    )
+    return " ".join(lines)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
 
-from cifar_helpers import execution, options, progress, recipes
+from cifar_helpers import execution, options, progress
 from cifar_helpers.errors import UserError
 from cifar_helpers.execution import Job
 from cifar_helpers.options import Arguments, Notebook, Request
@@ -87,40 +87,19 @@ def _prepare_inputs(request: Request) -> dict:
     arguments = request.arguments
     needs_weights = any("weights_file" in notebook.types for notebook in request.notebooks)
     asked_for_weights = arguments.weights_file or arguments.backbone not in (None, "auto")
-    return execution.run_apart(
-        resolve_inputs,
-        arguments.dataset or "auto",
-        _absolute(arguments.data_dir),
-        arguments.train_size or 0,
-        _held_out(request),
-        (arguments.backbone or "auto", _absolute(arguments.weights_file))
-        if needs_weights and asked_for_weights
-        else None,
-    )
+    weights = None
+    if needs_weights and asked_for_weights:
+        weights = (arguments.backbone or "auto", _absolute(arguments.weights_file))
+    data_dir = _absolute(arguments.data_dir)
+    return execution.run_apart(resolve_inputs, arguments.dataset or "auto", data_dir, weights)
 
 
-def _held_out(request: Request) -> float:
-    """The largest share of the training images that any recipe of the run keeps for validation."""
-    wanted = list(request.arguments.recipes or options.DEFAULTS["recipes"])
-    models = [notebook.model for notebook in request.notebooks if notebook.model]
-    chosen = [recipe for model in models for recipe in recipes.select(model, wanted)]
-    return max((recipe.validation_fraction for recipe in chosen), default=0.1)
-
-
-def resolve_inputs(
-    dataset: str,
-    data_dir: str,
-    train_size: int,
-    validation_fraction: float,
-    weights: tuple[str, str] | None,
-) -> dict:
+def resolve_inputs(dataset: str, data_dir: str, weights: tuple[str, str] | None) -> dict:
     """Check data and weights by loading them; imports Keras.
 
     Args:
         dataset: one of `options.DATASETS`.
         data_dir: folder or archive, or "".
-        train_size: training images to keep; 0 for all.
-        validation_fraction: share of the training images that is not trained on.
         weights: backbone and weights file to check, or None.
 
     Returns:
@@ -135,10 +114,8 @@ def resolve_inputs(
     if weights:
         backbones.resolve(*weights)
     found = data.prefetch(dataset, data_dir, None)
-    splits = data.load(
-        found, data_dir=data_dir, validation_fraction=validation_fraction, train_size=train_size
-    )
-    return {"dataset": found, **splits.source.as_dict(), "notice": splits.source.notice()}
+    source = data.load(found, data_dir=data_dir).source
+    return {"dataset": found, **source.as_dict(), "notice": source.notice()}
 
 
 def _absolute(path: str | None) -> str:
@@ -395,7 +372,7 @@ def _announce_quick(study: Study, notebook: Notebook) -> None:
         "image_size": "at {} pixels".format(" and ".join(map(str, QUICK_IMAGE_SIZE))),
         "train_size": f"on {QUICK_TRANSFER_TRAIN_SIZE:,} training images",
     }
-    flags = {"image_size": "--image-size 96 224", "train_size": "--train-size 40000"}
+    flags = {"image_size": "--image-size 96 224", "train_size": "--train-size 50000"}
     print(
         f"{notebook.name} runs {' '.join(words[name] for name in less)}; "
         f"add {' '.join(flags[name] for name in less)} for the full size."

@@ -9,6 +9,8 @@ import jinja2
 
 from cifar_helpers.progress import duration
 
+RESULTS_BEGIN, RESULTS_END = "<!-- results:", "<!-- end of results -->"
+
 # Nothing is fetched from elsewhere: the pages open without a network, and in ten years.
 _NOTEBOOK_TEMPLATE = """\
 {% extends "lab/index.html.j2" %}
@@ -211,3 +213,50 @@ def print_results(rows: list[dict]) -> None:
     console.print()
     console.print(table)
     console.print()
+
+
+# The README
+
+
+def update_readme(root: Path) -> None:
+    """Make the README's results section, and its figure, from the records in `root`/results.
+
+    Args:
+        root: the project's folder, with `README.md`; the figure goes to `docs/accuracy.png`.
+    """
+    from cifar_helpers import narrative, plotting, results
+
+    found = results.load_results(root)
+    readme = root / "README.md"
+    _write(readme, with_results(readme.read_text(encoding="utf-8"), readme_section(found)))
+    plotting.use_style()
+    figure = plotting.model_comparison(narrative.comparison_rows(found))
+    (root / "docs").mkdir(exist_ok=True)
+    partial = root / "docs" / ".accuracy.partial.png"
+    figure.savefig(partial, bbox_inches="tight")
+    os.replace(partial, root / "docs" / "accuracy.png")
+
+
+def with_results(readme: str, section: str) -> str:
+    """The README's text with another results section between its two markers."""
+    begin = readme.index("-->", readme.index(RESULTS_BEGIN)) + len("-->")
+    end = readme.index(RESULTS_END)
+    return f"{readme[:begin]}\n{section}\n{readme[end:]}"
+
+
+def readme_section(found: list) -> str:
+    """The results as Markdown: what they are, the table, the figure.
+
+    Args:
+        found: results of one data set.
+    """
+    from cifar_helpers import narrative
+
+    rows = narrative.markdown_table(found)
+    about = narrative.about(found)
+    figure = "![Test accuracy of every row, with intervals](docs/accuracy.png)"
+    return f"\n{about}\n\n{rows}\n\n{figure}\n"
+
+
+if __name__ == "__main__":
+    update_readme(Path(__file__).resolve().parents[1])

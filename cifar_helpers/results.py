@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cifar_helpers import metrics, recipes
+from cifar_helpers.errors import UserError
 
 PACKAGES = ("tensorflow", "keras", "numpy", "jax", "papermill", "cifar-helpers")
 
@@ -67,7 +68,9 @@ def discard_checkpoint(out: str | Path, recipe: recipes.Recipe, seed: int) -> No
 # Making a record
 
 
-def parameters_hash(recipe: recipes.Recipe, seed: int, splits, weights=None) -> str:
+def parameters_hash(
+    recipe: recipes.Recipe, seed: int, splits, weights=None, *, precision: str = "float32"
+) -> str:
     """A name for all that decides a run's outcome: recipe, seed, images, backbone weights.
 
     Args:
@@ -75,6 +78,7 @@ def parameters_hash(recipe: recipes.Recipe, seed: int, splits, weights=None) -> 
         seed: of the run.
         splits: the images, with their source and the seed of the split.
         weights: the backbone's, where there is one.
+        precision: Keras' policy that the network computes by.
 
     Returns:
         Hexadecimal SHA-256, 64 characters.
@@ -87,7 +91,9 @@ def parameters_hash(recipe: recipes.Recipe, seed: int, splits, weights=None) -> 
         "data": splits.source.sha256,
         "split_seed": splits.seed,
         "train_images": len(splits.train),
+        "validation_images": len(splits.validation),
         "weights": getattr(weights, "sha256", weights),
+        "precision": precision,
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
@@ -119,6 +125,7 @@ def make_result(run, validation: np.ndarray, test: np.ndarray) -> Result:
         },
         "backbone": run.backbone.as_dict() if run.backbone else None,
         "image_size": run.recipe.image_size,
+        "precision": run.precision,
         **_model_fields(run),
         **_training_fields(run),
         "validation": _score(splits.validation.labels, validation),
@@ -188,21 +195,36 @@ def hardware() -> dict:
 
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": _cores(),
         "accelerators": _accelerators(keras.backend.backend()),
         "backend": keras.backend.backend(),
         "system": platform.system(),
     }
 
 
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware, as far as Linux tells."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
+
+
+def _cpuinfo(field: str) -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(field):
                 return line.split(":", 1)[1].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return ""
 
 
 def _accelerators(backend: str) -> list[str]:
@@ -412,7 +434,17 @@ def best_of_each_model(found: list[Result]) -> list[Result]:
 
 
 def of_data(found: list[Result], splits) -> list[Result]:
-    """The results on exactly these images; records of other data never share a table."""
-    return [
+    """The results on exactly these images; records of other data never share a table.
+
+    Raises:
+        UserError: if there is none.
+    """
+    same = [
         result for result in found if result.record["dataset"]["sha256"] == splits.source.sha256
     ]
+    if not same:
+        raise UserError(
+            f"the comparison needs records of {splits.source.name}; found {len(found)} records, "
+            "none of these images. Run notebooks 01 to 04 with the same `out` first."
+        )
+    return same

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_helpers import backbones, data, models, recipes, results
+from cifar_helpers import backbones, cache, data, models, recipes, results
 from cifar_helpers.quiet import keras
 from cifar_helpers.recipes import Phase, Recipe
 
+_FASTER_IN_BFLOAT16 = ("baseline_cnn", "vgg10", "resnet20")
+# Policies under which an image has so few views that the frozen part need see each only once.
+_CACHED = ("none", "flip")
 _CURVES = ("accuracy", "val_accuracy", "loss", "val_loss", "learning_rate")
 
 
@@ -30,6 +33,7 @@ class Run:
         seed: seed of the initial weights, the order of the images, augmentation and dropout.
         splits: the images, with the recipe's validation share.
         parameters_hash: names all that decides the run's outcome.
+        precision: Keras' policy that the network computes by.
         history: one value an epoch, over all phases: accuracy, val_accuracy (fractions), loss,
             val_loss (cross-entropy), learning_rate, seconds.
         phase_epochs: epochs run in each phase.
@@ -45,6 +49,7 @@ class Run:
     seed: int
     splits: data.Splits
     parameters_hash: str
+    precision: str = "float32"
     history: dict[str, list[float]] = field(default_factory=dict)
     phase_epochs: list[int] = field(default_factory=list)
     best_epoch: int = 0
@@ -125,20 +130,47 @@ def _resize(recipe: Recipe, image_size: list[int]) -> Recipe:
     return replace(recipe, image_size=size, changes=changes)
 
 
-def build(recipe: Recipe, weights: "backbones.Weights | str | None" = None) -> keras.Model:
+def build(
+    recipe: Recipe,
+    weights: "backbones.Weights | str | None" = None,
+    *,
+    precision: str = "float32",
+) -> keras.Model:
     """The recipe's untrained network.
 
     Args:
         recipe: names the model, its dropout and image size.
         weights: the backbone's, for transfer learning.
+        precision: Keras' policy; "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
 
     Returns:
         An uncompiled model.
     """
-    if recipe.model == "transfer":
-        return models.transfer(weights, image_size=recipe.image_size, dropout=recipe.dropout)
-    options = {} if recipe.dropout is None else {"dropout": recipe.dropout}
-    return getattr(models, recipe.model)(**options)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        if recipe.model == "transfer":
+            return models.transfer(weights, image_size=recipe.image_size, dropout=recipe.dropout)
+        options = {} if recipe.dropout is None else {"dropout": recipe.dropout}
+        return getattr(models, recipe.model)(**options)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def fastest_precision(model: str) -> str:
+    """The precision that was measured to train a model fastest, at equal accuracy, on this device.
+
+    Only processors that multiply bfloat16 in hardware gain from it, and not with every network:
+    `benchmarks/speed.py` measures both. Elsewhere float32 is used.
+
+    Args:
+        model: one of `recipes.MODELS`.
+
+    Returns:
+        "mixed_bfloat16" or "float32".
+    """
+    fast = model in _FASTER_IN_BFLOAT16 and _on_tensorflow_cpu() and results.has_bfloat16()
+    return "mixed_bfloat16" if fast else "float32"
 
 
 def train(
@@ -164,7 +196,9 @@ def train(
         The run; `run.model` holds the kept weights, or is None where `out` has the finished record.
     """
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(splits))
-    run = Run(recipe, seed, splits, results.parameters_hash(recipe, seed, splits, weights))
+    precision = fastest_precision(recipe.model)
+    wanted = results.parameters_hash(recipe, seed, splits, weights, precision=precision)
+    run = Run(recipe, seed, splits, wanted, precision=precision)
     run.backbone = weights if isinstance(weights, backbones.Weights) else None
     if verbose:
         print(f"{recipe.model} · {run.title}: {recipe.changes}")
@@ -173,7 +207,7 @@ def train(
             _print_history(run)
         return run
     set_seed(seed)
-    run.model = build(recipe, weights)
+    run.model = build(recipe, weights, precision=precision)
     log = _Log(run, results.checkpoint_folder(out, recipe, seed) if out else None, verbose)
     log.restore()
     for number in range(len(run.phase_epochs), len(recipe.phases)):
@@ -218,7 +252,7 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 def _evaluation_batch(model: keras.Model) -> int:
     # Enlarged images need more memory: 64 at 224 pixels take about as much as 2,000 at 32.
-    return 64 if model.name in ("transfer", "feature_extractor") else 512
+    return 64 if model.name in ("transfer", "trunk") else 512
 
 
 def _take_record(run: Run, out: str) -> bool:
@@ -264,54 +298,62 @@ def _run_phase(run: Run, log: "_Log", number: int) -> None:
 
 
 def _phase_inputs(run: Run, phase: Phase, epoch: int):
-    """What the phase trains on: images, or the cached features of a frozen backbone."""
-    train, validation = run.splits.train, run.splits.validation
+    """What the phase trains, and on what: images, or what the frozen part makes of them."""
+    model, train, validation = run.model, run.splits.train, run.splits.validation
     options = {"batch_size": phase.batch_size, "seed": run.seed, "epoch": epoch}
-    if run.recipe.model != "transfer":
-        batches = data.Batches(
-            train.images, train.labels, policy=run.recipe.augmentation, **options
-        )
-        return batches, run.model, (validation.images, validation.labels)
-    models.fine_tune(run.model, layers=phase.unfrozen)
-    if phase.unfrozen != 0:
-        batches = data.Batches(
-            train.images, train.labels, policy=run.recipe.augmentation, **options
-        )
-        return batches, run.model, (validation.images, validation.labels)
-    extractor = models.feature_extractor(run.model)
-    mirrored = train.images[:, :, ::-1]
-    views = np.stack([_features(extractor, view) for view in (train.images, mirrored)])
-    batches = _ViewBatches(views, train.labels, **options)
-    held_out = _features(extractor, validation.images).astype("float32")
-    return batches, models.head_model(run.model), (held_out, validation.labels)
+    if run.recipe.model == "transfer":
+        models.fine_tune(model, layers=phase.unfrozen)
+        if phase.unfrozen == 0 or (phase.unfrozen and run.recipe.augmentation in _CACHED):
+            trunk, tail = models.split(model)
+            views = [train.images, train.images[:, :, ::-1]]
+            if run.recipe.augmentation == "none":
+                del views[1]
+            views = [_activations(run, trunk, view) for view in views]
+            held_out = _activations(run, trunk, validation.images)
+            batches = _ViewBatches(views, train.labels, **options)
+            return batches, tail, (held_out, validation.labels)
+    batches = data.Batches(train.images, train.labels, policy=run.recipe.augmentation, **options)
+    return batches, model, (validation.images, validation.labels)
+
+
+def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray:
+    """What the frozen part of a network makes of images, float16, from the cache if it is there."""
+    key = {
+        "weights": getattr(run.backbone, "sha256", None),
+        "image_size": run.recipe.image_size,
+        "layer": trunk.layers[-1].name,
+        "images": cache.digest(images),
+    }
+
+    def compute() -> np.ndarray:
+        # Of order one, so that float16 keeps three digits in half the room.
+        return predict(trunk, images).astype("float16")
+
+    return cache.cached(key, compute) if run.backbone else compute()
 
 
 class _ViewBatches(data.Batches):
-    """Batches of features: each epoch, each image's features of one of its views.
+    """Batches of activations: each epoch, each image's activations of one of its views.
 
     Args:
-        views: `(views, n, features)`; view 0 is that of the images as they are, view 1 mirrored.
+        views: one array `(n, ...)` of the images as they are, and perhaps one of them mirrored.
         labels: int64 `(n,)`.
         batch_size: images a batch.
         options: as of `data.Batches`.
     """
 
-    def __init__(self, views: np.ndarray, labels: np.ndarray, batch_size: int, **options):
+    def __init__(self, views: list[np.ndarray], labels: np.ndarray, batch_size: int, **options):
         self.views = views
         super().__init__(views[0], labels, batch_size, **options)
+        self._first = np.random.default_rng(self.seed).integers(0, 2, size=len(labels))
 
-    def _prepare(self) -> None:
-        if self._prepared != self.epoch:
-            # The same alternation as of flipped images: two epochs in a row show both views.
-            first = np.random.default_rng(self.seed).integers(0, 2, size=len(self.labels))
-            mirrored = (first + self.epoch) % 2
-            self.images = self.views[mirrored, np.arange(len(self.labels))]
-        super()._prepare()
-
-
-def _features(extractor: keras.Model, images: np.ndarray) -> np.ndarray:
-    # float16 halves the memory; the features are of order one and keep three digits.
-    return predict(extractor, images).astype("float16")
+    def _take(self, chosen: np.ndarray) -> np.ndarray:
+        # The same alternation as of flipped images: two epochs in a row show both views.
+        view = (self._first[chosen] + self.epoch) % len(self.views)
+        taken = self.views[0][chosen]
+        if len(self.views) > 1:
+            taken[view == 1] = self.views[1][chosen[view == 1]]
+        return taken
 
 
 def _compile(model: keras.Model, phase: Phase, steps: int, label_smoothing: float) -> None:
@@ -492,7 +534,9 @@ class _Log(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if self.restored:
-            for callback, state in zip(self.watched, self.restored["state"]["watched"], strict=True):
+            for callback, state in zip(
+                self.watched, self.restored["state"]["watched"], strict=True
+            ):
                 vars(callback).update(state)
             stopping = _first(self.watched, keras.callbacks.EarlyStopping)
             if stopping and self.restored["best"]:

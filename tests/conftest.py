@@ -1,6 +1,9 @@
 import os
+import tempfile
 
 os.environ.setdefault("MPLBACKEND", "agg")
+# Tests neither find nor leave anything in the user's cache.
+os.environ["CIFAR_HELPERS_CACHE"] = tempfile.mkdtemp(prefix="cifar_helpers_cache_")
 
 import numpy as np
 import pytest

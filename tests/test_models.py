@@ -80,9 +80,7 @@ def test_multiply_adds_of_a_network_counted_by_hand():
     assert models.multiply_adds(keras.Model(inputs, x)) == 64 * 27 * 4 + 16 * 9 * 4 + 64 * 5
 
 
-@pytest.mark.parametrize(
-    ("layers", "trainable"), [(0, 333_578), (30, 1_497_450), (50, 2_290_458)]
-)
+@pytest.mark.parametrize(("layers", "trainable"), [(0, 333_578), (30, 1_497_450), (50, 2_290_458)])
 def test_fine_tuning_opens_as_many_weights_as_the_reference(layers, trainable):
     model = models.transfer("efficientnetv2b0", image_size=32)
     models.fine_tune(model, layers=layers)
@@ -102,15 +100,30 @@ def test_fine_tuning_more_layers_than_there_are_is_refused():
         models.fine_tune(model, layers=10_000)
 
 
-def test_head_on_features_equals_the_whole_network(images):
-    model = models.transfer("efficientnet-lite0", image_size=32)
-    features = models.feature_extractor(model).predict(images, verbose=0)
-    assert features.shape == (8, 1280)
+@pytest.mark.parametrize("backbone", ["efficientnet-lite0", "efficientnetv2b0"])
+@pytest.mark.parametrize("layers", [0, 30, 50])
+def test_the_two_parts_of_a_split_make_the_whole_network(backbone, layers, images):
+    model = models.transfer(backbone, image_size=32)
+    models.fine_tune(model, layers=layers)
+    trunk, tail = models.split(model)
+    activations = trunk.predict(images, verbose=0)
+    assert not trunk.trainable_weights
+    assert len(tail.trainable_weights) == len(model.trainable_weights)
     np.testing.assert_allclose(
-        models.head_model(model).predict(features, verbose=0),
-        model.predict(images, verbose=0),
-        atol=1e-5,
+        tail.predict(activations, verbose=0), model.predict(images, verbose=0), atol=1e-5
     )
+
+
+def test_a_frozen_backbone_is_cut_at_its_pooled_features():
+    trunk, _ = models.split(models.transfer("efficientnet-lite0", image_size=32))
+    assert trunk.output.shape == (None, 1280)
+
+
+def test_a_network_that_trains_from_its_first_layer_cannot_be_split():
+    model = models.transfer("efficientnet-lite0", image_size=32)
+    models.fine_tune(model, layers=None)
+    with pytest.raises(ValueError, match="frozen part"):
+        models.split(model)
 
 
 def test_stages_account_for_every_weight(built):

@@ -31,7 +31,13 @@ RECORDS = {
     "04_transfer_learning": [("transfer", "96px")],
 }
 SECTIONS = ["Setup", "Data", "Model", "Training", "Evaluation", "What we learned"]
-COMPARISON = ["Results", "Where the models disagree", "Cost against accuracy", "Limits", "Next steps"]
+COMPARISON = [
+    "Results",
+    "Where the models disagree",
+    "Cost against accuracy",
+    "Limits",
+    "Next steps",
+]
 
 
 def _code(notebook) -> list:

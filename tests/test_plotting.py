@@ -390,7 +390,9 @@ def test_confused_pairs_of_a_model_without_mistakes_are_drawn_empty():
 def test_confusion_matrix_shows_counts_and_shares_of_the_true_class():
     figure = plotting.confusion_matrix([[3, 1], [0, 6]], ["cat", "dog"])
     assert {"3 75.0 %", "1 25.0 %", "0 0.0 %", "6 100.0 %"} <= set(texts(figure))
-    np.testing.assert_allclose(figure.axes[0].collections[0].get_array().reshape(2, 2), [[0.75, 0.25], [0, 1]])
+    np.testing.assert_allclose(
+        figure.axes[0].collections[0].get_array().reshape(2, 2), [[0.75, 0.25], [0, 1]]
+    )
 
 
 def test_confusion_matrix_takes_a_class_without_images():
@@ -549,7 +551,9 @@ def test_heat_map_shows_every_class_under_every_model():
     assert {"50.0", "75.0", "60.0", "91.2", "cat", "dog", "VGG-10", "ResNet-20"} <= set(
         texts(figure)
     )
-    np.testing.assert_allclose(figure.axes[0].collections[0].get_array().reshape(table.T.shape), table.to_numpy().T)
+    np.testing.assert_allclose(
+        figure.axes[0].collections[0].get_array().reshape(table.T.shape), table.to_numpy().T
+    )
 
 
 def test_agreement_shows_the_shares_and_both_names():

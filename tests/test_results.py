@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cifar_helpers import metrics, recipes, results, training
+from cifar_helpers.errors import UserError
 from cifar_helpers.quiet import keras
 
 FIELDS = {
@@ -183,6 +184,8 @@ def test_records_of_other_images_are_left_out(finished, toy_splits):
     _, _, result = finished
     other = _other(result, dataset={**result.record["dataset"], "sha256": "0" * 64})
     assert results.of_data([result, other], toy_splits) == [result]
+    with pytest.raises(UserError, match="found 1 records, none of these images"):
+        results.of_data([other], toy_splits)
 
 
 def test_many_writers_lose_no_record(finished, tmp_path):

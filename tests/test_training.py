@@ -154,9 +154,7 @@ def test_a_finished_run_is_not_trained_again(toy_splits, tmp_path, monkeypatch):
 def test_fine_tuning_leaves_the_backbones_statistics_alone(toy_splits):
     model_before = training.build(TRANSFER, "efficientnet-lite0")
     training.set_seed(0)
-    run = training.train(
-        TRANSFER, toy_splits, seed=0, weights="efficientnet-lite0", verbose=False
-    )
+    run = training.train(TRANSFER, toy_splits, seed=0, weights="efficientnet-lite0", verbose=False)
     for before, after in zip(
         models.backbone_layers(model_before), models.backbone_layers(run.model), strict=True
     ):

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from cifar_helpers import report, results
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def published():
+    return results.load_results(ROOT)
+
+
+def test_the_readmes_results_are_those_of_the_records(published):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert report.with_results(readme, report.readme_section(published)) == readme
+
+
+def test_the_readmes_figure_is_there():
+    assert (ROOT / "docs" / "accuracy.png").stat().st_size > 1_000
+
+
+def test_published_records_are_of_one_set_of_real_images(published):
+    assert {result.record["dataset"]["sha256"] for result in published} == {
+        published[0].record["dataset"]["sha256"]
+    }
+    assert published[0].record["dataset"]["real"]
+
+
+def test_published_records_hold_no_path_of_a_machine():
+    for path in (ROOT / "results").glob("*/*/seed*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert str(Path.home()) not in text and "/home/" not in text and "/Users/" not in text
+
+
+def test_only_what_stands_between_the_markers_is_replaced():
+    readme = "before\n<!-- results: made -->\nold\n<!-- end of results -->\nafter\n"
+    assert report.with_results(readme, "new") == (
+        "before\n<!-- results: made -->\nnew\n<!-- end of results -->\nafter\n"
+    )
