@@ -45,14 +45,15 @@ def cached(key: dict, compute: Callable[[], np.ndarray]) -> np.ndarray:
     path = folder() / f"{name}.npy"
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-        os.utime(path)
+        with contextlib.suppress(OSError):  # somebody else's file
+            os.utime(path)
         return found
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except (OSError, ValueError) as error:
-        aside = path.with_suffix(".corrupt")
-        os.replace(path, aside)
+    except (OSError, ValueError, EOFError) as error:
         print(f"{path.name} in the cache could not be read ({error}): set aside, computed anew.")
+        with contextlib.suppress(OSError):
+            os.replace(path, path.with_suffix(".corrupt"))
     array = compute()
     _keep(path, array)
     return array

@@ -24,9 +24,12 @@ def notice(*sources) -> Markdown:
     return Markdown("\n".join(f"> {source.notice()}\n>" for source in sources))
 
 
-def _html(styled) -> HTML:
-    """A styled table as HTML that is the same each time: pandas would draw a random name."""
-    return HTML(styled.set_uuid("table").to_html())
+def _html(styled, name: str) -> HTML:
+    """A styled table as HTML that is the same each time: pandas would draw a random name.
+
+    The name is the page's only one: the style of one table would show in its namesakes.
+    """
+    return HTML(styled.set_uuid(name).to_html())
 
 
 def source(function) -> Markdown:
@@ -61,7 +64,7 @@ def stage_table(stages: list[dict]) -> HTML:
         table["parameters"].sum(),
         table["multiply-adds"].sum(),
     ]
-    return _html(table.style.hide(axis="index").format(thousands=","))
+    return _html(table.style.hide(axis="index").format(thousands=","), "stages")
 
 
 _AUGMENTATIONS = {
@@ -87,7 +90,7 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
             "seeds": ", ".join(str(seed) for other, seed in plan if other == recipe),
         }
     left = {"text-align": "left", "vertical-align": "top", "max-width": "17em"}
-    return _html(pd.DataFrame(columns).style.set_properties(**left))
+    return _html(pd.DataFrame(columns).style.set_properties(**left), "recipes")
 
 
 def _phase_rows(recipe: Recipe) -> dict[str, str]:
@@ -158,7 +161,7 @@ def results_table(found: list[Result]) -> HTML:
         shown["published gap"] = _or_dash(table["reference_gap"], "{:+.1f}".format)
     left = {"text-align": "left", "max-width": "18em"}
     styled = shown.style.hide(axis="index")
-    return _html(styled.set_properties(subset=["what changes"], **left))
+    return _html(styled.set_properties(subset=["what changes"], **left), "results")
 
 
 def _or_dash(values: pd.Series, format_value) -> list[str]:
@@ -172,7 +175,7 @@ def classification_report(result: Result) -> HTML:
     ]
     shares = ["precision", "recall", "f1"]
     styled = table.style.hide(axis="index").format({name: percent for name in shares})
-    return _html(styled.background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1))
+    return _html(styled.background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1), "classes")
 
 
 def learned(found: list[Result]) -> Markdown:
@@ -410,21 +413,21 @@ def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
 
     Args:
         found: the results.
-        cost: "multiply_adds" an image or "seconds" of training.
+        cost: "multiply_adds", in millions an image, or "seconds" of training, in minutes.
     """
     rows = []
     for group in results.by_recipe(found).values():
         record = group[0].record
         costs = {
             "multiply_adds": record["multiply_adds"] / 1e6,
-            "seconds": record["seconds"]["train"] / 60,
+            "seconds": np.mean([r.record["seconds"]["train"] for r in group]) / 60,
         }
         rows.append(
             {
                 "model": record["model"],
                 "recipe": record["recipe"],
                 "label": _short_label(group[0]),
-                "accuracy": record["test"]["accuracy"],
+                "accuracy": np.mean([r.record["test"]["accuracy"] for r in group]),
                 "x": costs[cost],
             }
         )
@@ -447,7 +450,7 @@ def cost_table(chosen: list[Result]) -> HTML:
                 "on": machine(record["hardware"]),
             }
         )
-    return _html(pd.DataFrame(rows).style.hide(axis="index"))
+    return _html(pd.DataFrame(rows).style.hide(axis="index"), "costs")
 
 
 def machine(hardware: dict) -> str:

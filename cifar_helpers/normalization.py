@@ -19,7 +19,7 @@ class _Fused(keras.layers.BatchNormalization):
             and self.axis in (-1, 3)
             and self.center
             and self.scale
-            and not self.renorm
+            and not getattr(self, "renorm", False)  # since Keras 3.13
             and not self.synchronized
             and self.variable_dtype == "float32"
         )

@@ -46,6 +46,13 @@ class Phase:
     reduce_on_plateau: int = 0
     unfrozen: int | None = 0
 
+    def __post_init__(self):
+        """Refuse what does not go together."""
+        if self.ema and self.early_stopping:
+            raise ValueError("weights are either averaged (ema) or the best (early_stopping).")
+        if self.reduce_on_plateau and self.schedule != "constant":
+            raise ValueError("reduce_on_plateau needs a constant schedule to halve.")
+
 
 @dataclass(frozen=True)
 class Reference:

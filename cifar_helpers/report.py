@@ -25,6 +25,7 @@ _NOTEBOOK_TEMPLATE = """\
   .page-bar button { font: inherit; border: 1px solid #bbb; border-radius: 4px; background: #fff;
     cursor: pointer; }
   .jp-Notebook { max-width: 70rem; margin: 0 auto; }
+  .jp-RenderedMarkdown pre, .jp-RenderedMarkdown code { font-family: monospace; }
   .without-code .jp-CodeCell .jp-Cell-inputWrapper { display: none; }
 </style>
 {% endblock %}

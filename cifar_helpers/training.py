@@ -4,6 +4,7 @@ The only module that compiles and fits. A run that was interrupted goes on from 
 epoch; a run whose record is found is not trained again.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -212,6 +213,8 @@ def train(
     log.restore()
     for number in range(len(run.phase_epochs), len(recipe.phases)):
         _run_phase(run, log, number)
+    if run.recipe.model == "transfer":  # also where every phase was in the checkpoint
+        models.fine_tune(run.model, layers=recipe.phases[-1].unfrozen)
     run.images_per_second = log.images_per_second
     return run
 
@@ -276,6 +279,7 @@ def _take_record(run: Run, out: str) -> bool:
 def _run_phase(run: Run, log: "_Log", number: int) -> None:
     """Compile, fit from the last finished epoch, and keep the weights the recipe wants."""
     phase = run.recipe.phases[number]
+    log.started = time.perf_counter()  # what the frozen part computes is part of the price
     batches, model, validation = _phase_inputs(run, phase, log.epochs_before)
     steps = math.ceil(len(run.splits.train) / phase.batch_size)
     _compile(model, phase, steps, run.recipe.label_smoothing)
@@ -318,18 +322,26 @@ def _phase_inputs(run: Run, phase: Phase, epoch: int):
 
 def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray:
     """What the frozen part of a network makes of images, float16, from the cache if it is there."""
-    key = {
-        "weights": getattr(run.backbone, "sha256", None),
-        "image_size": run.recipe.image_size,
-        "layer": trunk.layers[-1].name,
-        "images": cache.digest(images),
-    }
 
     def compute() -> np.ndarray:
         # Of order one, so that float16 keeps three digits in half the room.
-        return predict(trunk, images).astype("float16")
+        activations = predict(trunk, images).astype("float16")
+        if not np.isfinite(activations).all():
+            raise ValueError(f"activations at {trunk.layers[-1].name} are too large for float16.")
+        return activations
 
-    return cache.cached(key, compute) if run.backbone else compute()
+    if not run.backbone:  # random weights: nobody will ask for them again
+        return compute()
+    weights = hashlib.sha256()
+    for weight in trunk.get_weights():
+        weights.update(np.ascontiguousarray(weight))
+    key = {
+        "weights": weights.hexdigest(),
+        "network": trunk.to_json(),
+        "images": cache.digest(images),
+        "versions": {name: results.versions().get(name) for name in ("keras", "cifar-helpers")},
+    }
+    return cache.cached(key, compute)
 
 
 class _ViewBatches(data.Batches):
@@ -440,7 +452,7 @@ def _optimizer(phase: Phase, steps: int) -> keras.optimizers.Optimizer:
     options = {"learning_rate": rate}
     if phase.ema:
         options |= {"use_ema": True, "ema_momentum": phase.ema}
-    if phase.weight_decay:
+    if phase.weight_decay or phase.optimizer == "adamw":  # which has a default of its own
         options["weight_decay"] = phase.weight_decay
     if phase.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **options)
@@ -481,6 +493,7 @@ class _Log(keras.callbacks.Callback):
         self.phase = 0
         self.epochs_in_phase = 0
         self.phase_is_over = False
+        self.started = 0.0
         self.fit_seconds = 0.0
         self.run.history = {name: [] for name in (*_CURVES, "seconds")}
 
@@ -501,7 +514,6 @@ class _Log(keras.callbacks.Callback):
         """Get ready for `fit`; take the optimizer's state from the checkpoint if there is one."""
         self.phase, self.watched = number, watched
         self.epochs_in_phase, self.phase_is_over = 0, False
-        self.started = time.perf_counter()
         if self.restored:
             state = self.restored["state"]
             self.epochs_in_phase = state["epochs_in_phase"]
@@ -545,6 +557,9 @@ class _Log(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch_started = self.validation_started = time.perf_counter()
+        # Now, since a callback may change it at the epoch's end; of a schedule, its first step's.
+        rate = self.model.optimizer.learning_rate
+        self.learning_rate = float(keras.ops.convert_to_numpy(rate))
 
     def on_test_begin(self, logs=None):
         self.validation_started = time.perf_counter()
@@ -558,7 +573,7 @@ class _Log(keras.callbacks.Callback):
             # Without label smoothing, whatever the training objective: comparable over recipes.
             "loss": logs["cross_entropy"],
             "val_loss": logs["val_cross_entropy"],
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "learning_rate": self.learning_rate,
             "seconds": time.perf_counter() - self.epoch_started,
         }
         for name, value in values.items():

@@ -159,3 +159,10 @@ def test_running_again_gives_the_same_tables_and_sentences(executed):
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider"]
     ran = subprocess.run([*command, *copies], capture_output=True, text=True, cwd=executed)
     assert ran.returncode == 0, ran.stdout[-3000:]
+
+
+def test_no_two_tables_of_a_page_share_their_style(executed):
+    for name in TINY:
+        shown = _shown_text(nbformat.read(executed / f"{name}.ipynb", as_version=4))
+        names = re.findall(r'<table id="(\w+)"', shown)
+        assert len(set(names)) == len(names)
