@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from cifar_helpers import metrics, models, plotting, results
+from cifar_helpers import metrics, models, plotting, results, training
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.results import Result
 
@@ -82,11 +82,13 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
     for recipe, _ in plan:
         columns[recipe.name] = {
             "what changes": recipe.changes,
+            **({"image size": f"{recipe.image_size} px"} if recipe.model == "transfer" else {}),
             "augmentation": _AUGMENTATIONS[recipe.augmentation],
             "dropout": "–" if recipe.dropout is None else f"{recipe.dropout:g}",
             "label smoothing": f"{recipe.label_smoothing:g}",
             "validation share": f"{100 * recipe.validation_fraction:.0f} %",
             **_phase_rows(recipe),
+            "computed in": training.fastest_precision(recipe.model).removeprefix("mixed_"),
             "seeds": ", ".join(str(seed) for other, seed in plan if other == recipe),
         }
     left = {"text-align": "left", "vertical-align": "top", "max-width": "17em"}
@@ -157,11 +159,20 @@ def results_table(found: list[Result]) -> HTML:
         }
     )
     if "reference" in table:
-        shown["published accuracy"] = _or_dash(table["reference"], percent)
+        shown["published accuracy"] = _published(table)
         shown["published gap"] = _or_dash(table["reference_gap"], "{:+.1f}".format)
     left = {"text-align": "left", "max-width": "18em"}
     styled = shown.style.hide(axis="index")
     return _html(styled.set_properties(subset=["what changes"], **left), "results")
+
+
+def _published(table: pd.DataFrame) -> list[str]:
+    """The published accuracies; the backbone is named where it was another one."""
+    accuracies = _or_dash(table["reference"], percent)
+    return [
+        f"{accuracy} ({backbone})" if backbone else accuracy
+        for accuracy, backbone in zip(accuracies, table["reference_backbone"], strict=True)
+    ]
 
 
 def _or_dash(values: pd.Series, format_value) -> list[str]:
@@ -185,27 +196,32 @@ def learned(found: list[Result]) -> Markdown:
         found: the results of one model's recipes.
     """
     best = results.best_by_validation(found)
-    lines = [_best_line(best), *_comparison_lines(found, best), _gap_line(found)]
+    lines = [_best_line(best, found), *_comparison_lines(found, best), _gap_line(found)]
     lines += [_class_line(best), _calibration_line(best), *_short_line(found)]
     return Markdown("\n".join(f"- {line}" for line in lines if line))
 
 
-def _best_line(best: Result) -> str:
-    record = best.record
-    low, high = record["test_accuracy_interval"]
+def _best_line(best: Result, found: list[Result]) -> str:
+    groups = results.by_recipe(found)
+    group = next(group for group in groups.values() if best in group)
+    row = results.results_table(group).iloc[0]
+    name = f"**{best.record['recipe']}**"
+    subject = f"The recipe that did best on the validation images, {name}," if len(groups) > 1 else name
+    mean = f"on average over {len(group)} seeds " if len(group) > 1 else ""
     return (
-        f"The recipe that did best on the validation images, **{record['recipe']}**, classifies "
-        f"**{percent(record['test']['accuracy'])}** of the test images correctly "
-        f"(95 % interval over test images {100 * low:.1f} – {100 * high:.1f})."
+        f"{subject} classifies {mean}**{percent(row['accuracy'])}** of the test images correctly "
+        f"(95 % interval over {row['interval']} {100 * row['low']:.1f} – {100 * row['high']:.1f})."
     )
 
 
 def _comparison_lines(found: list[Result], best: Result) -> list[str]:
-    others = {}
-    for result in found:
-        if result.record["recipe"] != best.record["recipe"]:
-            others.setdefault(result.record["recipe"], result)
-    return [_compare(best, other) for other in others.values()]
+    """The best recipe against each other one, both with the same seed."""
+    return [
+        _compare(best, result)
+        for result in found
+        if result.record["recipe"] != best.record["recipe"]
+        and result.record["seed"] == best.record["seed"]
+    ]
 
 
 def _compare(first: Result, second: Result) -> str:
@@ -214,10 +230,14 @@ def _compare(first: Result, second: Result) -> str:
     points, low, high = (100 * difference[name] for name in ("difference", "low", "high"))
     verdict = "a real difference" if test["p_value"] < 0.05 else "no clear difference"
     return (
-        f"Against **{second.record['recipe']}** that is {points:+.1f} points "
-        f"(95 % interval {low:+.1f} to {high:+.1f}): {verdict} between these two trained networks "
-        f"(McNemar, {p_value(test['p_value'])})."
+        f"Against **{second.record['recipe']}**, seed {second.record['seed']} of both, that is "
+        f"{_points(points)} points (95 % interval {_points(low)} to {_points(high)}): {verdict} "
+        f"between these two trained networks (McNemar, {p_value(test['p_value'])})."
     )
+
+
+def _points(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def p_value(value: float) -> str:
@@ -226,48 +246,57 @@ def p_value(value: float) -> str:
 
 
 def _gap_line(found: list[Result]) -> str:
-    gaps = {result.record["recipe"]: result.record["overfitting_gap"] for result in found}
-    listed = ", ".join(f"{name} {gap:+.1f}" for name, gap in gaps.items())
-    return (
-        "Training minus validation accuracy in the last epoch, in percentage points: "
-        f"{listed}. A negative gap means that augmentation and dropout make the training images "
-        "harder than the validation images."
+    table = results.results_table(found)
+    listed = ", ".join(
+        f"{recipe} {_points(gap)}" for recipe, gap in zip(table["recipe"], table["gap"], strict=True)
     )
+    line = f"Training minus validation accuracy in the last epoch, in percentage points: {listed}."
+    if (table["gap"] < 0).any():
+        line += (
+            " Where it is negative, the training images were the harder ones: they are counted "
+            "while the network still learns, with its augmentation and dropout on."
+        )
+    return line
 
 
 def _class_line(best: Result) -> str:
     classes = sorted(best.record["per_class"], key=lambda row: row["recall"])
-    pair = best.record["confused_pairs"][0]
-    return (
+    line = (
         f"Hardest class: **{classes[0]['class']}** ({percent(classes[0]['recall'])} found); "
-        f"easiest: **{classes[-1]['class']}** ({percent(classes[-1]['recall'])}). The commonest "
-        f"mistake is {pair['true']} taken for {pair['predicted']}, {pair['count']} times."
+        f"easiest: **{classes[-1]['class']}** ({percent(classes[-1]['recall'])})."
     )
+    for pair in best.record["confused_pairs"][:1]:
+        line += (
+            f" The commonest mistake is {pair['true']} taken for {pair['predicted']}, "
+            f"{pair['count']} times."
+        )
+    return line
 
 
 def _calibration_line(best: Result) -> str:
     confidence = float(best.probabilities.max(axis=1).mean())
-    accuracy = best.record["test"]["accuracy"]
-    side = "over" if confidence > accuracy else "under"
+    error = percent(best.record["calibration"]["ece"])
+    points = 100 * (confidence - best.record["test"]["accuracy"])
+    side = "overconfident" if points > 0 else "underconfident"
+    verdict = f"{side} by {abs(points):.1f} points" if abs(points) >= 0.1 else "as it should be"
     return (
-        f"Its mean confidence is {percent(confidence)}: {side}confident by "
-        f"{abs(100 * (confidence - accuracy)):.1f} points "
-        f"(expected calibration error {percent(best.record['calibration']['ece'])})."
+        f"Its mean confidence is {percent(confidence)}: {verdict} (expected calibration error {error})."
     )
 
 
 def _short_line(found: list[Result]) -> list[str]:
     """Says so where trainings were shorter than the recipes are written."""
     capped = [
-        f"{result.record['recipe']} {result.record['epochs']['requested']} of {result.recipe.epochs}"
+        result
         for result in found
         if result.recipe and result.record["epochs"]["requested"] < result.recipe.epochs
     ]
     if not capped:
         return []
-    listed = ", ".join(dict.fromkeys(capped))
+    most = max(result.record["epochs"]["requested"] for result in capped)
     return [
-        f"This was a **quick pass**: epochs were capped ({listed}), so figures are provisional."
+        f"In {len(capped)} of {len(found)} trainings the epochs were **capped**, at {most} or fewer "
+        "in all, below what the recipe asks for: figures are provisional."
     ]
 
 
@@ -319,8 +348,8 @@ def ranking(chosen: list[Result]) -> Markdown:
     )
     lines = [f"From best to worst on the test images: {listed}."]
     first, last = order[0], order[-1]
-    if first is not last:
-        errors = [1 - result.record["test"]["accuracy"] for result in (first, last)]
+    errors = [1 - result.record["test"]["accuracy"] for result in (first, last)]
+    if errors[1] > 0 and first is not last:
         work = first.record["multiply_adds"] / last.record["multiply_adds"]
         lines.append(
             f"The best makes {percent(errors[0] / errors[1])} of the mistakes of the last, at "
@@ -354,12 +383,13 @@ def limits(found: list[Result]) -> Markdown:
             f"Rows were trained on different numbers of images ({listed}): part of a difference "
             "between them is data, not model."
         )
-    lines.append(
-        "About 3 % of CIFAR-10's test images have a near-duplicate among the training images "
-        "([Barz and Denzler 2020](https://arxiv.org/abs/1902.00423)): all figures flatter a little."
-        if found and found[0].record["dataset"]["real"]
-        else "Transfer learning starts from ImageNet: it has seen more images than the others."
-    )
+    if any(result.record["model"] == "transfer" for result in found):
+        lines.append("Transfer learning starts from ImageNet: it has seen more than the others.")
+    if found and found[0].record["dataset"]["real"]:
+        lines.append(
+            "About 3 % of CIFAR-10's test images have a near-duplicate among the training images "
+            "([Barz and Denzler 2020](https://arxiv.org/abs/1902.00423)): all figures flatter a little."
+        )
     return Markdown("\n".join(f"- {line}" for line in lines + _short_line(found)))
 
 
@@ -537,7 +567,7 @@ def markdown_table(found: list[Result]) -> str:
         "training": [duration(value) for value in table["seconds"]],
     }
     if "reference" in table:
-        columns["published"] = _or_dash(table["reference"], percent)
+        columns["published"] = _published(table)
     lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
     lines += [" | ".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
     return "\n".join(f"| {line} |" for line in lines)
@@ -552,16 +582,18 @@ def about(found: list[Result]) -> str:
         images += " (a complete copy whose checksum is not the official one)"
     machines = dict.fromkeys(machine(record["hardware"]) for record in records)
     lines = [f"Test accuracy on {images}, trained on {'; '.join(machines)}."]
-    if any(_short_line([result]) for result in found):
+    if _short_line(found):
         lines.append(
             "**A quick pass, not the full study:** epochs were capped, as the column says "
-            "(run / asked for), and transfer learning saw fewer and smaller images."
+            "(run / asked for)."
         )
+    fewer = {record["dataset"]["train_images"] for record in records if record["model"] == "transfer"}
+    most = max(record["dataset"]["train_images"] for record in records)
+    if fewer and max(fewer) < most / 2:
+        lines.append("Transfer learning trained on fewer images than the others.")
     backbones = {record["backbone"]["backbone"] for record in records if record["backbone"]}
-    if backbones - {"efficientnetv2b0"}:
-        lines.append(
-            "The transfer rows use EfficientNet-Lite0; the published ones used EfficientNetV2B0."
-        )
+    if "efficientnet-lite0" in backbones:
+        lines.append("Transfer rows here use EfficientNet-Lite0; the published ones EfficientNetV2B0.")
     lines.append(
         "The interval says what it covers: the choice of test images, or the seeds. *Gap* is "
         "training minus validation accuracy of the last epoch, in points; *published* is the "

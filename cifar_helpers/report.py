@@ -183,9 +183,11 @@ def results_rows(folder: Path) -> tuple[list[dict], str]:
 
 def hardware(folder: Path) -> list[str]:
     """What the trainings ran on, in words, each once."""
+    from cifar_helpers import results
+
     found = []
-    for path in sorted((folder / "results").glob("*/*/seed*.json")):
-        machine = json.loads(path.read_text(encoding="utf-8")).get("hardware", {})
+    for result in results.load_results(folder):
+        machine = result.record["hardware"]
         words = [machine.get("processor", ""), f"{machine.get('cores', '?')} cores"]
         words += machine.get("accelerators", [])
         found.append(", ".join(word for word in words if word))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import zipfile
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -314,10 +315,13 @@ def save_model(run, out: str | Path) -> Path:
 
 
 def _read_result(path: Path) -> Result:
-    record = json.loads(path.read_text())
-    with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
-        probabilities = file["probabilities"].astype("float32")
-        return Result(record, probabilities, file["labels"].astype("int64"))
+    try:
+        record = json.loads(path.read_text())
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+            probabilities = file["probabilities"].astype("float32")
+            return Result(record, probabilities, file["labels"].astype("int64"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"the record {path.name} could not be read: {error}") from error
 
 
 def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, wanted: str) -> Result | None:
@@ -334,16 +338,24 @@ def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, wanted: str)
         return None
     try:
         result = _read_result(path)
-        return result if result.record["parameters_hash"] == wanted else None
-    except (OSError, ValueError, KeyError) as error:
-        print(f"{path.name} could not be read ({error}); the run is done anew.")
+    except UserError as error:
+        print(f"{error}. The run is done anew.")
         return None
+    return result if result.record.get("parameters_hash") == wanted else None
 
 
 def load_results(out: str | Path) -> list[Result]:
-    """All records under `out`/results, in the order of the study's table, then by seed."""
+    """All records under `out`/results, in the order of the study's table, then by seed.
+
+    One that cannot be read is left out, with a line that says so.
+    """
     rows = [(recipe.model, recipe.name) for recipe in recipes.RECIPES]
-    found = [_read_result(path) for path in (Path(out) / "results").glob("*/*/seed*.json")]
+    found = []
+    for path in sorted((Path(out) / "results").glob("*/*/seed*.json")):
+        try:
+            found.append(_read_result(path))
+        except UserError as error:
+            print(f"Left out: {error}.")
 
     def position(result: Result) -> tuple:
         row = (result.record["model"], result.record["recipe"])
@@ -355,12 +367,32 @@ def load_results(out: str | Path) -> list[Result]:
 # Tables
 
 
-def by_recipe(found: list[Result]) -> dict[tuple[str, str], list[Result]]:
-    """The results of each (model, recipe), seeds together, in the order given."""
-    groups: dict[tuple[str, str], list[Result]] = {}
+def by_recipe(found: list[Result]) -> dict[tuple, list[Result]]:
+    """Results that differ in their seed alone, together, in the order given.
+
+    Args:
+        found: results of any kind.
+
+    Returns:
+        By model, recipe and all else that a mean must not mix: epochs asked for, training images,
+        image size, backbone and precision.
+    """
+    groups: dict[tuple, list[Result]] = {}
     for result in found:
-        groups.setdefault((result.record["model"], result.record["recipe"]), []).append(result)
+        groups.setdefault(_experiment(result.record), []).append(result)
     return groups
+
+
+def _experiment(record: dict) -> tuple:
+    return (
+        record["model"],
+        record["recipe"],
+        record["epochs"]["requested"],
+        record["dataset"]["train_images"],
+        record["image_size"],
+        (record["backbone"] or {}).get("sha256"),
+        record["precision"],
+    )
 
 
 def results_table(found: list[Result]) -> pd.DataFrame:
@@ -372,8 +404,8 @@ def results_table(found: list[Result]) -> pd.DataFrame:
     Returns:
         Columns model, recipe, changes, parameters, epochs, seeds, accuracy, low, high (fractions),
         interval (what the interval covers), loss, gap (percentage points), seconds, and, if the
-        images are CIFAR-10's, reference (fraction), reference_loss and reference_gap; NaN where
-        the study had no such row.
+        images are CIFAR-10's, reference (fraction), reference_loss and reference_gap, NaN where
+        the study had no such row, and reference_backbone, "" where it is the record's own.
     """
     table = pd.DataFrame([_table_row(group) for group in by_recipe(found).values()])
     if not all(result.record["dataset"]["real"] for result in found):
@@ -383,11 +415,11 @@ def results_table(found: list[Result]) -> pd.DataFrame:
 
 def _table_row(group: list[Result]) -> dict:
     records = [result.record for result in group]
-    first, published = records[0], group[0].recipe and group[0].recipe.reference
+    first, published = records[0], _published(group[0])
     accuracies = [record["test"]["accuracy"] for record in records]
     interval = metrics.seeds_interval(accuracies)
     covers = f"{len(records)} seeds" if interval else "test images"
-    low, high = interval or first["test_accuracy_interval"]
+    low, high = np.clip(interval or first["test_accuracy_interval"], 0, 1).tolist()
     return {
         "model": first["model"],
         "recipe": first["recipe"],
@@ -405,12 +437,26 @@ def _table_row(group: list[Result]) -> dict:
         "reference": published.test_accuracy if published else np.nan,
         "reference_loss": published.test_loss if published else np.nan,
         "reference_gap": published.overfitting_gap if published else np.nan,
+        "reference_backbone": _other_backbone(first, published),
     }
+
+
+def _published(result: Result) -> recipes.Reference | None:
+    """The published figures of the row, unless it was run at another image size."""
+    recipe = result.recipe
+    same = recipe is not None and recipe.image_size == result.record["image_size"]
+    return recipe.reference if same else None
+
+
+def _other_backbone(record: dict, published: recipes.Reference | None) -> str:
+    """The backbone of the published figures, where the record has another one; else ""."""
+    backbone = (record["backbone"] or {}).get("backbone", "")
+    return published.backbone if published and published.backbone != backbone else ""
 
 
 def missing_rows(found: list[Result]) -> list[tuple[str, str]]:
     """The (model, recipe) pairs of the study that have no record."""
-    have = by_recipe(found)
+    have = {(result.record["model"], result.record["recipe"]) for result in found}
     return [
         (recipe.model, recipe.name)
         for recipe in recipes.RECIPES
@@ -419,8 +465,15 @@ def missing_rows(found: list[Result]) -> list[tuple[str, str]]:
 
 
 def best_by_validation(found: list[Result]) -> Result:
-    """The result with the highest validation accuracy; the test set has no say in it."""
-    return max(found, key=lambda result: result.record["validation"]["accuracy"])
+    """The first seed of the recipe that is best on validation, as a mean over its seeds.
+
+    The test set has no say in it, nor has a lucky seed.
+    """
+
+    def mean_accuracy(group: list[Result]) -> float:
+        return float(np.mean([result.record["validation"]["accuracy"] for result in group]))
+
+    return max(by_recipe(found).values(), key=mean_accuracy)[0]
 
 
 def best_of_each_model(found: list[Result]) -> list[Result]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from cifar_helpers import backbones, cache, data, models, recipes, results
+from cifar_helpers.errors import UserError
 from cifar_helpers.quiet import keras
 from cifar_helpers.recipes import Phase, Recipe
 
@@ -108,8 +109,17 @@ def plan(
 
     Returns:
         Pairs of recipe and seed.
+
+    Raises:
+        UserError: for an unknown recipe, no recipe or seed at all, or a number out of range.
     """
+    _check_numbers(seeds, epochs, image_size)
     chosen = recipes.select(model, wanted, epochs=epochs)
+    if not chosen:
+        names = ", ".join(recipe.name for recipe in recipes.of_model(model))
+        raise UserError(
+            f"recipes must name at least one of {model} ({names}, reference); received {wanted}."
+        )
     if image_size:
         chosen = [_resize(recipe, image_size) for recipe in chosen]
     pairs = [(recipe, seed) for recipe in chosen for seed in seeds]
@@ -120,6 +130,15 @@ def plan(
         ]
         results.write_json(Path(out) / "plan" / f"{model}.json", rows)
     return pairs
+
+
+def _check_numbers(seeds: list[int], epochs: int, image_size: list[int] | None) -> None:
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UserError(f"seeds must be different whole numbers from 0 up; received {seeds}.")
+    if epochs < 0:
+        raise UserError(f"epochs must be 1 or more, or 0 for the recipe's own; received {epochs}.")
+    if image_size is not None and not (image_size and min(image_size) >= 32):
+        raise UserError(f"image_size must hold sizes of 32 pixels or more; received {image_size}.")
 
 
 def _resize(recipe: Recipe, image_size: list[int]) -> Recipe:

@@ -100,10 +100,15 @@ def test_a_record_is_found_by_its_parameters_only(finished):
     assert results.find_result(out, run.recipe, 2, wanted) is None
 
 
-def test_a_damaged_record_is_not_taken_for_a_finished_run(finished, tmp_path, capsys):
+@pytest.mark.parametrize("damaged", [".json", ".npz"])
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_damaged_record_is_not_taken_for_a_finished_run(
+    finished, tmp_path, capsys, damaged, kept
+):
     _, run, result = finished
-    path = results.save_result(result, tmp_path)
-    path.write_text(path.read_text()[:100])
+    path = results.save_result(result, tmp_path).with_suffix(damaged)
+    path.write_bytes(path.read_bytes()[:kept])
+    assert results.load_results(tmp_path) == []
     wanted = result.record["parameters_hash"]
     assert results.find_result(tmp_path, run.recipe, 1, wanted) is None
     assert "done anew" in capsys.readouterr().out
@@ -169,8 +174,42 @@ def test_published_figures_stand_beside_real_images_only(finished):
 def test_the_best_is_chosen_on_validation_not_on_test(finished):
     _, _, result = finished
     lucky = _other(result, test={"accuracy": 0.9, "loss": 1}, validation={"accuracy": 0.5})
-    sound = _other(result, test={"accuracy": 0.8, "loss": 1}, validation={"accuracy": 0.6})
+    sound = _other(result, recipe="reference", validation={"accuracy": 0.6})
     assert results.best_by_validation([lucky, sound]) is sound
+
+
+def test_a_lucky_seed_does_not_make_a_recipe_the_best(finished):
+    _, _, result = finished
+    uneven = [
+        _other(result, seed=seed, validation={"accuracy": accuracy})
+        for seed, accuracy in enumerate((0.4, 0.7))
+    ]
+    even = [
+        _other(result, recipe="reference", seed=seed, validation={"accuracy": 0.6})
+        for seed in range(2)
+    ]
+    assert results.best_by_validation(uneven + even) is even[0]
+
+
+def test_trainings_that_differ_in_more_than_the_seed_are_not_averaged(finished):
+    _, _, result = finished
+    longer = {**result.record["epochs"], "requested": 99}
+    assert len(results.results_table([result, _other(result, seed=2)])) == 1
+    assert len(results.results_table([result, _other(result, seed=2, epochs=longer)])) == 2
+
+
+def test_published_figures_name_their_backbone_where_it_was_another(finished):
+    _, _, result = finished
+    record = {
+        "model": "transfer",
+        "recipe": "96px",
+        "backbone": {"backbone": "efficientnet-lite0", "sha256": ""},
+        "dataset": {**result.record["dataset"], "real": True},
+    }
+    row = results.results_table([_other(result, image_size=96, **record)]).loc[0]
+    assert (row["reference"], row["reference_backbone"]) == (0.9042, "efficientnetv2b0")
+    smaller = results.results_table([_other(result, image_size=64, **record)]).loc[0]
+    assert np.isnan(smaller["reference"])
 
 
 def test_missing_rows_are_named(finished):

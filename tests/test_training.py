@@ -251,3 +251,29 @@ def test_the_plan_resizes_the_reference_rows_and_caps_the_improved_one():
     plan = training.plan("transfer", ["reference", "improved"], seeds=[0], image_size=[48, 64])
     sizes = {recipe.name: recipe.image_size for recipe, _ in plan}
     assert sizes == {"96px": 48, "224px": 64, "improved": 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": []}, "seeds must be different"),
+        ({"seeds": [0, 0]}, "seeds must be different"),
+        ({"epochs": -1}, "epochs must be 1 or more"),
+        ({"image_size": []}, "image_size must hold"),
+        ({"wanted": ["96px"]}, "at least one of vgg10"),
+    ],
+)
+def test_a_plan_of_nonsense_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        training.plan(**({"model": "vgg10", "wanted": ["base"], "seeds": [0]} | changes))
+
+
+def test_a_training_that_was_stopped_before_its_record_keeps_its_fine_tuned_layers(
+    toy_splits, tmp_path
+):
+    options = {"seed": 0, "weights": "efficientnet-lite0", "verbose": False, "out": str(tmp_path)}
+    finished = training.train(TRANSFER, toy_splits, **options)
+    again = training.train(TRANSFER, toy_splits, **options)
+    counts = [models.parameter_counts(run.model) for run in (finished, again)]
+    assert counts[0] == counts[1] and counts[0]["trainable"] > 3_000_000
+    assert again.best_epoch == finished.best_epoch
