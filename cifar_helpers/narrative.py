@@ -154,13 +154,13 @@ def results_table(found: list[Result]) -> HTML:
             ],
             "over": table["interval"],
             "test loss": [f"{value:.3f}" for value in table["loss"]],
-            "gap": [f"{value:+.1f}" for value in table["gap"]],
+            "gap": [_points(value) for value in table["gap"]],
             "training": [duration(value) for value in table["seconds"]],
         }
     )
     if "reference" in table:
         shown["published accuracy"] = _published(table)
-        shown["published gap"] = _or_dash(table["reference_gap"], "{:+.1f}".format)
+        shown["published gap"] = _or_dash(table["reference_gap"], _points)
     left = {"text-align": "left", "max-width": "18em"}
     styled = shown.style.hide(axis="index")
     return _html(styled.set_properties(subset=["what changes"], **left), "results")
@@ -563,7 +563,8 @@ def markdown_table(found: list[Result]) -> str:
                 table["low"], table["high"], table["interval"], strict=True
             )
         ],
-        "gap": [f"{value:+.1f}" for value in table["gap"]],
+        "seeds": table["seeds"],
+        "gap": [_points(value) for value in table["gap"]],
         "training": [duration(value) for value in table["seconds"]],
     }
     if "reference" in table:
