@@ -88,10 +88,10 @@ class Source:
                 f"about CIFAR-10.{why}"
             )
         if self.verified:
-            return f"Real CIFAR-10 from {self.location}, official checksums matched."
+            return f"CIFAR-10 from {self.location}, official checksums matched."
         return (
-            f"Real CIFAR-10 from {self.location}. It is complete, but the official checksums do "
-            "not match: recorded as unverified."
+            f"CIFAR-10 from {self.location}: complete and well-formed, but not byte for byte the "
+            "official files, so recorded as unverified."
         )
 
     def as_dict(self) -> dict:

@@ -5,6 +5,7 @@ Every function returns something that a notebook displays as the last value of a
 
 import ast
 import inspect
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -161,18 +162,19 @@ def results_table(found: list[Result]) -> HTML:
     if "reference" in table:
         shown["published accuracy"] = _published(table)
         shown["published gap"] = _or_dash(table["reference_gap"], _points)
-    left = {"text-align": "left", "max-width": "18em"}
+    left = {"text-align": "left", "min-width": "11em", "max-width": "18em"}
     styled = shown.style.hide(axis="index")
     return _html(styled.set_properties(subset=["what changes"], **left), "results")
 
 
 def _published(table: pd.DataFrame) -> list[str]:
-    """The published accuracies; the backbone is named where it was another one."""
-    accuracies = _or_dash(table["reference"], percent)
-    return [
-        f"{accuracy} ({backbone})" if backbone else accuracy
-        for accuracy, backbone in zip(accuracies, table["reference_backbone"], strict=True)
-    ]
+    """The published accuracies with their epochs, and the backbone where it was another one."""
+    cells = []
+    for _, row in table.iterrows():
+        backbone = f", {row['reference_backbone']}" if row["reference_backbone"] else ""
+        about = f" ({row['reference_epochs']} epochs{backbone})"
+        cells.append("–" if pd.isna(row["reference"]) else percent(row["reference"]) + about)
+    return cells
 
 
 def _or_dash(values: pd.Series, format_value) -> list[str]:
@@ -186,7 +188,9 @@ def classification_report(result: Result) -> HTML:
     ]
     shares = ["precision", "recall", "f1"]
     styled = table.style.hide(axis="index").format({name: percent for name in shares})
-    return _html(styled.background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1), "classes")
+    return _html(
+        styled.background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1), "classes"
+    )
 
 
 def learned(found: list[Result]) -> Markdown:
@@ -197,7 +201,7 @@ def learned(found: list[Result]) -> Markdown:
     """
     best = results.best_by_validation(found)
     lines = [_best_line(best, found), *_comparison_lines(found, best), _gap_line(found)]
-    lines += [_class_line(best), _calibration_line(best), *_short_line(found)]
+    lines += [_same_line(found), _class_line(best), _calibration_line(best), *_short_line(found)]
     return Markdown("\n".join(f"- {line}" for line in lines if line))
 
 
@@ -206,7 +210,9 @@ def _best_line(best: Result, found: list[Result]) -> str:
     group = next(group for group in groups.values() if best in group)
     row = results.results_table(group).iloc[0]
     name = f"**{best.record['recipe']}**"
-    subject = f"The recipe that did best on the validation images, {name}," if len(groups) > 1 else name
+    subject = (
+        f"The recipe that did best on the validation images, {name}," if len(groups) > 1 else name
+    )
     mean = f"on average over {len(group)} seeds " if len(group) > 1 else ""
     return (
         f"{subject} classifies {mean}**{percent(row['accuracy'])}** of the test images correctly "
@@ -222,6 +228,22 @@ def _comparison_lines(found: list[Result], best: Result) -> list[str]:
         if result.record["recipe"] != best.record["recipe"]
         and result.record["seed"] == best.record["seed"]
     ]
+
+
+def _same_line(found: list[Result]) -> str:
+    """Names recipes whose trainings came out the same, prediction by prediction."""
+    same = [
+        f"**{one.record['recipe']}** and **{other.record['recipe']}**"
+        for one, other in itertools.combinations(found, 2)
+        if one.record["seed"] == other.record["seed"]
+        and np.array_equal(one.probabilities, other.probabilities)
+    ]
+    if not same:
+        return ""
+    return (
+        f"{'; '.join(same)} gave the same network: in so few epochs, what sets the recipes apart "
+        "never came into play."
+    )
 
 
 def _compare(first: Result, second: Result) -> str:
@@ -248,13 +270,14 @@ def p_value(value: float) -> str:
 def _gap_line(found: list[Result]) -> str:
     table = results.results_table(found)
     listed = ", ".join(
-        f"{recipe} {_points(gap)}" for recipe, gap in zip(table["recipe"], table["gap"], strict=True)
+        f"{recipe} {_points(gap)}"
+        for recipe, gap in zip(table["recipe"], table["gap"], strict=True)
     )
     line = f"Training minus validation accuracy in the last epoch, in percentage points: {listed}."
     if (table["gap"] < 0).any():
         line += (
-            " Where it is negative, the training images were the harder ones: they are counted "
-            "while the network still learns, with its augmentation and dropout on."
+            " Training accuracy is averaged over the epoch while the network learns, with any "
+            "augmentation and dropout on, so it can be the lower one."
         )
     return line
 
@@ -279,9 +302,7 @@ def _calibration_line(best: Result) -> str:
     points = 100 * (confidence - best.record["test"]["accuracy"])
     side = "overconfident" if points > 0 else "underconfident"
     verdict = f"{side} by {abs(points):.1f} points" if abs(points) >= 0.1 else "as it should be"
-    return (
-        f"Its mean confidence is {percent(confidence)}: {verdict} (expected calibration error {error})."
-    )
+    return f"Its mean confidence is {percent(confidence)}: {verdict} (expected calibration error {error})."
 
 
 def _short_line(found: list[Result]) -> list[str]:
@@ -293,10 +314,9 @@ def _short_line(found: list[Result]) -> list[str]:
     ]
     if not capped:
         return []
-    most = max(result.record["epochs"]["requested"] for result in capped)
     return [
-        f"In {len(capped)} of {len(found)} trainings the epochs were **capped**, at {most} or fewer "
-        "in all, below what the recipe asks for: figures are provisional."
+        f"{len(capped)} of {len(found)} trainings were **cut short** by a cap on their epochs: "
+        "figures are provisional."
     ]
 
 
@@ -323,7 +343,7 @@ def neighbours(chosen: list[Result]):
                 "McNemar": p_value(test["p_value"]),
             }
         )
-    return pd.DataFrame(rows)
+    return _html(pd.DataFrame(rows).style.hide(axis="index"), "neighbours")
 
 
 def missing(found: list[Result]) -> Markdown:
@@ -388,7 +408,7 @@ def limits(found: list[Result]) -> Markdown:
     if found and found[0].record["dataset"]["real"]:
         lines.append(
             "About 3 % of CIFAR-10's test images have a near-duplicate among the training images "
-            "([Barz and Denzler 2020](https://arxiv.org/abs/1902.00423)): all figures flatter a little."
+            "([Barz and Denzler 2020](https://arxiv.org/abs/1902.00423)): all accuracies are slightly too high."
         )
     return Markdown("\n".join(f"- {line}" for line in lines + _short_line(found)))
 
@@ -433,9 +453,9 @@ def _short_label(result: Result) -> str:
     record = result.record
     name = f"{plotting.MODEL_LABELS[record['model']].replace(' transfer', '')}, {record['recipe']}"
     size = f"{record['image_size']}px"
-    return (
-        name if record["model"] != "transfer" or size == record["recipe"] else f"{name} at {size}"
-    )
+    if record["model"] != "transfer" or size == record["recipe"]:
+        return name
+    return f"{name} at {record['image_size']} px"
 
 
 def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
@@ -578,23 +598,27 @@ def about(found: list[Result]) -> str:
     """What a table of results is about: images, backbone, hardware, and how long a training was."""
     records = [result.record for result in found]
     dataset = records[0]["dataset"]
-    images = "real CIFAR-10" if dataset["real"] else "the drawn toy set, not CIFAR-10"
+    images = "CIFAR-10" if dataset["real"] else "the drawn toy set, not CIFAR-10"
     if dataset["real"] and not dataset["verified"]:
-        images += " (a complete copy whose checksum is not the official one)"
+        images += " (a complete copy that is not byte for byte the official one)"
     machines = dict.fromkeys(machine(record["hardware"]) for record in records)
     lines = [f"Test accuracy on {images}, trained on {'; '.join(machines)}."]
     if _short_line(found):
         lines.append(
-            "**A quick pass, not the full study:** epochs were capped, as the column says "
+            "**Shortened trainings, not the full study:** epochs were capped, as the column says "
             "(run / asked for)."
         )
-    fewer = {record["dataset"]["train_images"] for record in records if record["model"] == "transfer"}
+    fewer = {
+        record["dataset"]["train_images"] for record in records if record["model"] == "transfer"
+    }
     most = max(record["dataset"]["train_images"] for record in records)
     if fewer and max(fewer) < most / 2:
         lines.append("Transfer learning trained on fewer images than the others.")
     backbones = {record["backbone"]["backbone"] for record in records if record["backbone"]}
     if "efficientnet-lite0" in backbones:
-        lines.append("Transfer rows here use EfficientNet-Lite0; the published ones EfficientNetV2B0.")
+        lines.append(
+            "Transfer rows here use EfficientNet-Lite0; the published ones EfficientNetV2B0."
+        )
     lines.append(
         "The interval says what it covers: the choice of test images, or the seeds. *Gap* is "
         "training minus validation accuracy of the last epoch, in points; *published* is the "

@@ -346,7 +346,9 @@ def _check_paths(arguments: Arguments) -> None:
     for name in ("data_dir", "weights_file"):
         path = getattr(arguments, name)
         if path and not Path(path).expanduser().exists():
-            raise UserError(f"{_flag(name)} must exist; there is no {path}.")
+            raise UserError(
+                f"{_flag(name)} must exist; there is no {path}. Correct the path, or leave the option out."
+            )
     if arguments.weights_file and not Path(arguments.weights_file).expanduser().is_file():
         raise UserError(f"--weights-file must be a file; {arguments.weights_file} is a folder.")
     if arguments.weights_file and arguments.backbone == "efficientnet-lite0":

@@ -5,6 +5,7 @@ heard (tensorflow#100442); in a notebook they would stand above the first figure
 """
 
 import contextlib
+import logging
 import os
 import sys
 
@@ -29,5 +30,8 @@ if "keras" in sys.modules:
 else:
     with _error_stream_closed():
         import keras
+
+# Each network's prediction is traced once; TensorFlow takes several networks for a loop.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 __all__ = ["keras"]

@@ -405,7 +405,8 @@ def results_table(found: list[Result]) -> pd.DataFrame:
         Columns model, recipe, changes, parameters, epochs, seeds, accuracy, low, high (fractions),
         interval (what the interval covers), loss, gap (percentage points), seconds, and, if the
         images are CIFAR-10's, reference (fraction), reference_loss and reference_gap, NaN where
-        the study had no such row, and reference_backbone, "" where it is the record's own.
+        the study had no such row, reference_epochs (run / planned), and reference_backbone, ""
+        where it is the record's own.
     """
     table = pd.DataFrame([_table_row(group) for group in by_recipe(found).values()])
     if not all(result.record["dataset"]["real"] for result in found):
@@ -437,6 +438,7 @@ def _table_row(group: list[Result]) -> dict:
         "reference": published.test_accuracy if published else np.nan,
         "reference_loss": published.test_loss if published else np.nan,
         "reference_gap": published.overfitting_gap if published else np.nan,
+        "reference_epochs": published.epochs if published else "",
         "reference_backbone": _other_backbone(first, published),
     }
 

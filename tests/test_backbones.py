@@ -221,7 +221,7 @@ def test_trainable_parameters_of_the_transfer_model(flat_v2b0, opened, trainable
 def test_v2b0_computes_what_keras_computes(keras_v2b0, flat_v2b0, fused, tolerance, monkeypatch):
     # Random weights amplify the fused op's other order of rounding, hence two tolerances.
     if not fused:
-        monkeypatch.setattr(InferenceBatchNormalization, "_fits_fused_op", lambda *_: False)
+        monkeypatch.setattr(InferenceBatchNormalization, "_fits", lambda *_: False)
     images = noise(2, 64)
     expected = keras.ops.convert_to_numpy(keras_v2b0(images))
     found = keras.ops.convert_to_numpy(flat_v2b0(images, training=True))
@@ -473,7 +473,7 @@ def test_stock_batch_norm_moves_its_statistics():
 
 def test_inference_batch_norm_is_the_same_with_and_without_the_fused_op(monkeypatch):
     _, fused = trained_batch_norm(InferenceBatchNormalization)
-    monkeypatch.setattr(InferenceBatchNormalization, "_fits_fused_op", lambda *_: False)
+    monkeypatch.setattr(InferenceBatchNormalization, "_fits", lambda *_: False)
     _, plain = trained_batch_norm(InferenceBatchNormalization)
     for ours, expected in zip(fused, plain, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import tarfile
 import threading
@@ -12,6 +13,8 @@ from scipy import ndimage
 
 from cifar_helpers import cifar10, data
 from cifar_helpers.errors import DataError, UserError
+
+REAL = os.environ.get("CIFAR10_DIR", "")
 
 
 @pytest.fixture(autouse=True)
@@ -704,3 +707,16 @@ def test_batches_of_nothing_are_refused(pictures):
         data.Batches(pictures, np.arange(len(pictures)), 0)
     with pytest.raises(UserError, match="at least one image"):
         data.Batches(pictures[:0], np.arange(0), 16)
+
+
+# --- A real copy, where the environment names one ------------------------------------------------
+
+
+@pytest.mark.skipif(not REAL, reason="CIFAR10_DIR names no copy")
+def test_the_copy_that_the_environment_names_is_cifar10():
+    splits = data.load("cifar10", data_dir=REAL)
+    assert splits.source.real and len(splits.pool) == 50_000
+    assert np.bincount(splits.pool.labels).tolist() == [5_000] * 10
+    assert np.bincount(splits.test.labels).tolist() == [1_000] * 10
+    mean = splits.pool.images.reshape(-1, 3).mean(axis=0) / 255
+    np.testing.assert_allclose(mean, [0.4914, 0.4822, 0.4465], atol=5e-4)

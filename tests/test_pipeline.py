@@ -512,6 +512,8 @@ def test_interruption_ends_the_kernel_and_the_command_continues(study, environme
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Where the tests run in the background, interrupts are ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     pid_file = study.runs / "full" / "kernel.pid"
     deadline = time.time() + 60
