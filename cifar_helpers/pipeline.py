@@ -25,6 +25,7 @@ FULL = {"epochs": 0, "train_size": 0, "image_size": [96, 224]}
 # takes a CPU an hour.
 QUICK_IMAGE_SIZE = [64, 96]
 QUICK_TRANSFER_TRAIN_SIZE = 10_000
+QUICK_TOY_TRAIN_SIZE = 4_000
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 POLL = 0.5  # seconds between looks at how far the notebooks are
@@ -173,10 +174,8 @@ def _quick_values(notebook: Notebook, request: Request, inputs: dict) -> dict:
     """The smaller work of transfer learning in a quick pass."""
     if not request.arguments.is_quick or "image_size" not in notebook.types:
         return {}
-    values: dict = {"image_size": QUICK_IMAGE_SIZE}
-    if inputs.get("real"):  # the toy set is small as it is
-        values["train_size"] = QUICK_TRANSFER_TRAIN_SIZE
-    return values
+    train_size = QUICK_TRANSFER_TRAIN_SIZE if inputs.get("real") else QUICK_TOY_TRAIN_SIZE
+    return {"image_size": QUICK_IMAGE_SIZE, "train_size": train_size}
 
 
 def _relative(path: str, start: Path) -> str:
@@ -370,7 +369,7 @@ def _announce_quick(study: Study, notebook: Notebook) -> None:
         return
     words = {
         "image_size": "at {} pixels".format(" and ".join(map(str, QUICK_IMAGE_SIZE))),
-        "train_size": f"on {QUICK_TRANSFER_TRAIN_SIZE:,} training images",
+        "train_size": f"on {values.get('train_size', 0):,} training images",
     }
     flags = {"image_size": "--image-size 96 224", "train_size": "--train-size 50000"}
     print(

@@ -382,7 +382,8 @@ def test_quick_pass_gives_transfer_learning_less_work(study):
     }
     rest = {"dataset": "cifar10", "out": ".."}
     assert _transfer_parameters(study, real, epochs=5) == {"epochs": 5, **quick, **rest}
-    assert _transfer_parameters(study, TOY, epochs=5)["train_size"] == 0  # small as it is
+    toy = _transfer_parameters(study, TOY, epochs=5)
+    assert toy["train_size"] == pipeline.QUICK_TOY_TRAIN_SIZE
     assert _transfer_parameters(study, real, epochs=11) == {**pipeline.FULL, "epochs": 11, **rest}
     given = _transfer_parameters(study, real, epochs=5, image_size=(96, 224), train_size=20_000)
     assert (given["image_size"], given["train_size"]) == ([96, 224], 20_000)
