@@ -3,25 +3,36 @@
 Variants of the same work alternate, round after round, and ratios are taken within a round, so that
 a machine that is shared or warms up does not favour one of them. Run `python benchmarks/speed.py`;
 `--help` lists the parts. PyTorch takes part where it is installed (`pip install -e ".[benchmarks]"`).
+`python benchmarks/speed.py --readme` measures nothing: it writes what was measured into the README.
 """
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-from cifar_helpers import backbones, data, models, narrative, recipes, results, training
+from cifar_helpers import backbones, data, models, narrative, recipes, report, results, training
+from cifar_helpers.plotting import MODEL_LABELS
 from cifar_helpers.quiet import keras
 
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+JSON = ROOT / "benchmarks" / "speed.json"
+
 BATCHES = {"baseline_cnn": 64, "vgg10": 128, "resnet20": 128}
-IMAGES = {"baseline_cnn": 12_800, "vgg10": 6_400, "resnet20": 3_840}
+IMAGES = {"baseline_cnn": 12_800, "vgg10": 6_400, "resnet20": 2_560}
 # Multiply-adds of training: forward, and twice as many backward; two operations each.
 OPERATIONS_PER_MULTIPLY_ADD = 6
 
@@ -38,15 +49,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison")
-    parser.add_argument("--out", default="benchmarks/speed.json", help="where the JSON goes")
+    parser.add_argument("--out", type=Path, default=JSON, help="where the JSON goes")
+    parser.add_argument(
+        "--readme", action="store_true", help="measure nothing; put the JSON into the README"
+    )
     arguments = parser.parse_args()
-    report = {"hardware": results.hardware(), "versions": results.versions()}
-    print(narrative.machine(report["hardware"]))
+    if arguments.readme:
+        text = README.read_text(encoding="utf-8")
+        section = readme_section(json.loads(arguments.out.read_text(encoding="utf-8")))
+        report.write_text(README, report.with_section(text, "speed", section))
+        return
+    found = {
+        "hardware": results.hardware(),
+        "versions": results.versions() | _torch_version(),
+        "rounds": arguments.rounds,
+    }
+    print(narrative.machine(found["hardware"]))
     for name in arguments.parts:
         print(f"\n{name}", flush=True)
-        report[name] = parts[name](arguments.rounds)
-    results.write_json(Path(arguments.out), report)
+        found[name] = parts[name](arguments.rounds)
+        results.write_json(arguments.out, found)  # after each part, since all take a while
     print(f"\nwritten to {arguments.out}")
+
+
+def _torch_version() -> dict[str, str]:
+    try:
+        return {"torch": metadata.version("torch")}
+    except metadata.PackageNotFoundError:
+        return {}
 
 
 def _images(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,24 +150,48 @@ def _keras_variants(model: str, images, labels, batch: int) -> dict[str, Callabl
     fastest = training.fastest_precision(model)
     other = "float32" if fastest != "float32" else "mixed_bfloat16"
     return {
-        "ours": _keras_fit(model, images, labels, batch, precision=fastest),
-        f"ours in {other}": _keras_fit(model, images, labels, batch, precision=other),
-        "stock Keras": _keras_fit(model, images, labels, batch, stock=True),
-        "stock Keras with XLA": _keras_fit(model, images, labels, batch, stock=True, xla=True),
+        "ours": _ours(model, images, labels, batch, fastest),
+        f"ours in {other}": _ours(model, images, labels, batch, other),
+        "stock Keras": _stock(model, images, labels, batch, jit_compile=False),
+        "stock Keras with XLA": _stock(model, images, labels, batch, jit_compile=True),
     }
 
 
-def _keras_fit(
-    model: str, images, labels, batch: int, *, precision="float32", stock=False, xla=False
-) -> Callable:
-    """One epoch of `fit`, with the layers and the compilation of the variant."""
-    ours = models.BatchNormalization
-    models.BatchNormalization = keras.layers.BatchNormalization if stock else ours
+def _ours(model: str, images, labels, batch: int, precision: str) -> Callable:
+    """One epoch as the study trains it."""
     recipe = recipes.of_model(model)[0]
     network = training.build(recipe, precision=precision)
+    steps = len(labels) // batch
+    training.compile_for(network, recipe.phases[0], steps, recipe.label_smoothing)
+    batches = _ReadyMade(images, labels, batch)
+    return lambda: network.fit(batches, shuffle=False, verbose=0)
+
+
+def _stock(model: str, images, labels, batch: int, *, jit_compile: bool) -> Callable:
+    """One epoch of the same network in Keras' own layers and float32, fed the same way."""
+    ours = models.BatchNormalization
+    models.BatchNormalization = keras.layers.BatchNormalization
+    network = training.build(recipes.of_model(model)[0])
     models.BatchNormalization = ours
-    network.compile("adam", "sparse_categorical_crossentropy", jit_compile=xla)
-    return lambda: network.fit(images, labels, batch_size=batch, shuffle=False, verbose=0)
+    loss = "sparse_categorical_crossentropy"
+    network.compile("adam", loss, metrics=["accuracy"], jit_compile=jit_compile)
+    batches = _ReadyMade(images, labels, batch)
+    return lambda: network.fit(batches, shuffle=False, verbose=0)
+
+
+class _ReadyMade(keras.utils.PyDataset):
+    """An epoch's batches, made beforehand, so that feeding them costs next to nothing."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, batch: int):
+        super().__init__()
+        starts = range(0, len(images), batch)
+        self.batches = [(images[i : i + batch], labels[i : i + batch]) for i in starts]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int):
+        return self.batches[index]
 
 
 def _peak(kind: str, size: int = 3072) -> float:
@@ -218,20 +272,6 @@ def _classic_generator():
     )
 
 
-class _ReadyMade(keras.utils.PyDataset):
-    """An epoch's batches, made beforehand."""
-
-    def __init__(self, batches: list):
-        super().__init__()
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int):
-        return self.batches[index]
-
-
 def feeding_share(rounds: int) -> dict:
     """What augmentation and feeding add to an epoch, for each model's own recipes."""
     rows = {}
@@ -240,34 +280,55 @@ def feeding_share(rounds: int) -> dict:
             batch = recipe.phases[0].batch_size
             images, labels = _images(3 * IMAGES[model])
             network = training.build(recipe, precision=training.fastest_precision(model))
-            network.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+            steps = len(labels) // batch
+            training.compile_for(network, recipe.phases[0], steps, recipe.label_smoothing)
             fed = data.Batches(images, labels, batch, policy=recipe.augmentation)
-            ready = _ReadyMade([fed[index] for index in range(len(fed))])
+            ready = _ReadyMade(images, labels, batch)
             fit = {
                 "fed": lambda n=network, b=fed: n.fit(b, shuffle=False, verbose=0),
                 "ready": lambda n=network, b=ready: n.fit(b, shuffle=False, verbose=0),
             }
             seconds = _alternate(fit, rounds)
             share = 1 - 1 / _ratio(seconds["fed"], seconds["ready"])
-            rows[f"{model} {recipe.name}"] = {"share_of_epoch": share, **seconds}
-            print(f"  {model:13s} {recipe.name:10s} {100 * share:5.1f} % of an epoch", flush=True)
+            alone = _feeding_alone(fed) / statistics.median(seconds["fed"])
+            rows[f"{model} {recipe.name}"] = {"share": share, "alone": alone, **seconds}
+            print(
+                f"  {model:13s} {recipe.name:10s} {100 * share:5.1f} % of an epoch; done alone it "
+                f"would take {100 * alone:.1f} %",
+                flush=True,
+            )
     return rows
+
+
+def _feeding_alone(batches: data.Batches) -> float:
+    """Seconds that it takes to augment and cut up the next epoch, the median of five."""
+
+    def one_epoch() -> None:
+        batches.on_epoch_begin()
+        for index in range(len(batches)):
+            batches[index]
+        batches.on_epoch_end()
+
+    return statistics.median(_seconds(one_epoch) for _ in range(5))
 
 
 # Transfer learning
 
 
 def transfer_speed(rounds: int) -> dict:
-    """Seconds of ten epochs of feature extraction, 5,000 images at 96 pixels, without validation."""
-    import tempfile
-
-    images, labels = _images(5_000)
+    """Seconds of ten epochs of the head: 5,000 images at 96 pixels, mirrored every other epoch."""
     weights = backbones.resolve("auto")
+    recipe = recipes.select("transfer", ["96px"])[0]
+    recipe = replace(recipe, phases=(replace(recipe.phases[0], epochs=10),))
+    splits = data.load("toy", train_size=5_000)
     seconds: dict[str, list[float]] = {"plain": [], "first time": [], "from the cache": []}
     for _ in range(min(rounds, 3)):
+        seconds["plain"].append(_seconds(lambda: _train_plainly(recipe, splits, weights)))
         with tempfile.TemporaryDirectory() as folder:
-            for name, work in _transfer_variants(images, labels, weights, folder).items():
-                seconds[name].append(_seconds(work))
+            os.environ["CIFAR_HELPERS_CACHE"] = folder
+            for name in ("first time", "from the cache"):
+                train = partial(training.train, recipe, splits, seed=0, weights=weights)
+                seconds[name].append(_seconds(partial(train, verbose=False)))
     for name, taken in seconds.items():
         print(
             f"  {name:15s} {statistics.median(taken):6.1f} s  plain takes "
@@ -276,36 +337,28 @@ def transfer_speed(rounds: int) -> dict:
         )
     return {
         "backbone": weights.backbone,
+        "train_images": len(splits.train),
+        "validation_images": len(splits.validation),
         "seconds": seconds,
         "plain_to_first_time": _ratio(seconds["plain"], seconds["first time"]),
         "plain_to_cache": _ratio(seconds["plain"], seconds["from the cache"]),
     }
 
 
-def _transfer_variants(images, labels, weights, folder: str) -> dict[str, Callable]:
-    """Feature extraction through the whole network in each epoch, and on stored features."""
-    import os
-
-    from cifar_helpers import cache
-
-    os.environ["CIFAR_HELPERS_CACHE"] = folder
-    options = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "jit_compile": False}
-
-    def plain() -> None:
-        model = models.transfer(weights, image_size=96)
-        model.compile(**options)
-        model.fit(images, labels, batch_size=64, epochs=10, verbose=0)
-
-    def stored() -> None:
-        trunk, tail = models.split(models.transfer(weights, image_size=96))
-        features = cache.cached(
-            {"images": cache.digest(images)},
-            lambda: training.predict(trunk, images).astype("float16"),
-        )
-        tail.compile(**options)
-        tail.fit(features, labels, batch_size=64, epochs=10, verbose=0)
-
-    return {"plain": plain, "first time": stored, "from the cache": stored}
+def _train_plainly(recipe: recipes.Recipe, splits: data.Splits, weights) -> None:
+    """The same training with the whole network run in every epoch, frozen part and all."""
+    phase = recipe.phases[0]
+    images, labels = splits.train.images, splits.train.labels
+    network = training.build(recipe, weights)
+    training.compile_for(network, phase, len(labels) // phase.batch_size)
+    network.fit(
+        data.Batches(images, labels, phase.batch_size, policy=recipe.augmentation),
+        epochs=phase.epochs,
+        validation_data=(splits.validation.images, splits.validation.labels),
+        validation_batch_size=phase.batch_size,
+        shuffle=False,
+        verbose=0,
+    )
 
 
 # Growth
@@ -345,6 +398,81 @@ def one_training(count: int, epochs: int) -> None:
     memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     row = {"images": count, "epochs": epochs, "seconds": seconds, "peak_memory": memory}
     print(json.dumps(row))
+
+
+# The README
+
+
+def readme_section(found: dict) -> str:
+    """What was measured, as Markdown.
+
+    Args:
+        found: the JSON of a run with all parts.
+    """
+    versions = found["versions"]
+    about = (
+        f"Measured on {narrative.machine(found['hardware'])}, with TensorFlow "
+        f"{versions['tensorflow']}, Keras {versions['keras']} and PyTorch {versions['torch']}: "
+        f"medians of {found['rounds']} rounds in which the variants alternate. Every variant trains "
+        "the same network on the same ready-made batches with Adam; PyTorch in channels-last "
+        "layout, stock Keras with `jit_compile=False` where XLA is not named."
+    )
+    return f"\n{about}\n\n{_training_table(found['training'])}\n\n{_other_figures(found)}\n"
+
+
+def _training_table(training: dict) -> str:
+    names = {
+        "ours": "ours",
+        "stock Keras": "stock Keras",
+        "stock Keras with XLA": "stock Keras, XLA",
+        "PyTorch float32": "PyTorch float32",
+        "PyTorch bfloat16": "PyTorch bfloat16",
+    }
+    heads = ["training, images a second", *names.values(), "ours / stock", "share of peak"]
+    lines = [heads, ["---"] * len(heads)]
+    for model, batch in BATCHES.items():
+        rows = training[model]
+        speeds = [f"{rows[name]['images_per_second']:,.0f}" for name in names]
+        ratio = f"**{rows['stock Keras']['ours_is_times_as_fast']:.2f}**"
+        share = f"{rows['ours']['share_of_peak']:.0%}"
+        lines.append([f"{MODEL_LABELS[model]}, batch {batch}", *speeds, ratio, share])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _other_figures(found: dict) -> str:
+    training, transfer, growth = found["training"], found["transfer"], found["growth"]["trainings"]
+    peaks = training["peak_flops"]
+    pytorch = [
+        f"{training[model]['PyTorch float32']['ours_is_times_as_fast']:.2f} times as fast as "
+        f"PyTorch in float32 and {training[model]['PyTorch bfloat16']['ours_is_times_as_fast']:.2f} "
+        f"times as in bfloat16 ({MODEL_LABELS[model]})"
+        for model in BATCHES
+    ]
+    shares = [row["share"] for row in found["feeding"].values()]
+    input_ratio = found["input"]["reference"]["times_as_fast_as_the_classic"]
+    seconds = {name: statistics.median(taken) for name, taken in transfer["seconds"].items()}
+    small, large = growth[0], next(row for row in growth if row["images"] == 40_000)
+    return "\n".join(
+        [
+            f"- Ours is {', '.join(pytorch)}. The share of peak is that of this machine's matrix "
+            f"product: {peaks['float32'] / 1e9:.0f} GFLOP/s in float32, "
+            f"{peaks['bfloat16'] / 1e9:.0f} in bfloat16.",
+            f"- Input: rotation, shift, zoom and flip of an epoch run {input_ratio:.0f} times as "
+            "fast as in Keras' classic per-image generator. Augmenting and feeding take "
+            f"{100 * min(shares):.1f} to {100 * max(shares):.1f} % of an epoch, beside the same "
+            "epoch on ready-made batches.",
+            "- Transfer learning, ten epochs of the head on 5,000 images at 96 pixels "
+            f"(EfficientNet-Lite0): {seconds['plain']:.0f} s when every epoch runs the whole "
+            f"network, {seconds['first time']:.1f} s when it runs once "
+            f"({transfer['plain_to_first_time']:.1f} times as fast), "
+            f"{seconds['from the cache']:.1f} s when an earlier run has left its features on disk "
+            f"({transfer['plain_to_cache']:.0f} times).",
+            f"- Growth: the baseline's training on {large['images']:,} images takes "
+            f"{large['seconds'] / small['seconds']:.1f} times as long as on {small['images']:,}, "
+            f"and {large['peak_memory'] / 1e9:.1f} GB of memory in place of "
+            f"{small['peak_memory'] / 1e9:.1f}; more epochs take no more memory.",
+        ]
+    )
 
 
 if __name__ == "__main__":

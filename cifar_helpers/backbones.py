@@ -23,7 +23,7 @@ import numpy as np
 import pooch
 
 from cifar_helpers.errors import UserError, WeightsError
-from cifar_helpers.normalization import InferenceBatchNormalization
+from cifar_helpers.layers import DepthwiseConv2D, InferenceBatchNormalization
 from cifar_helpers.quiet import keras
 
 layers = keras.layers
@@ -478,7 +478,7 @@ def _inverted_residual(x, stage: _Stage, strides: int, drop_rate: float, name: s
         filters = x.shape[-1] * stage.expand_ratio
         x = _convolution(x, filters, 1, name=f"{name}expand_conv")
         x = _batch_norm(x, f"{name}expand_bn", activation=f"{name}expand_activation")
-    x = layers.DepthwiseConv2D(
+    x = DepthwiseConv2D(
         stage.kernel_size, strides=strides, padding="same", use_bias=False, name=f"{name}dwconv"
     )(x)
     x = _batch_norm(x, f"{name}bn", activation=f"{name}activation")

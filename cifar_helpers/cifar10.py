@@ -98,45 +98,6 @@ def find(
         return None, str(error).partition(". ")[0] + "."  # what happened, without what to do
 
 
-def check_source(dataset: str, data_dir: str | os.PathLike = "") -> None:
-    """Find out whether `data.load` will refuse the copy that was named; downloads nothing.
-
-    Args:
-        dataset: as for `data.load`.
-        data_dir: as for `data.load`.
-
-    Raises:
-        DataError: if the copy is missing, incomplete or corrupt.
-        UserError: for an unknown dataset.
-    """
-    path = _named_copy(dataset, data_dir)
-    if path is not None:
-        read(path)
-
-
-def prefetch(
-    dataset: str = "auto",
-    data_dir: str | os.PathLike = "",
-    cache_dir: str | os.PathLike | None = None,
-) -> str:
-    """Have on disk what `data.load` will read, so that processes started next all read the same.
-
-    Args:
-        dataset: as for `data.load`.
-        data_dir: as for `data.load`.
-        cache_dir: as for `data.load`.
-
-    Returns:
-        What `data.load` with these arguments gives: "cifar10" or "toy".
-
-    Raises:
-        DataError: if the copy is missing, or with "cifar10" cannot be had.
-        UserError: for an unknown dataset.
-    """
-    path, _ = find(dataset, data_dir, cache_dir)
-    return "toy" if path is None else "cifar10"
-
-
 def _named_copy(dataset: str, data_dir: str | os.PathLike) -> Path | None:
     """The folder or archive that the user named, or None if there is no such wish."""
     if dataset not in DATASETS:

@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 from cifar_helpers import backbones
-from cifar_helpers.normalization import BatchNormalization
+from cifar_helpers.layers import BatchNormalization
 from cifar_helpers.quiet import keras
 
 layers = keras.layers

@@ -111,11 +111,10 @@ def resolve_inputs(dataset: str, data_dir: str, weights: tuple[str, str] | None)
     """
     from cifar_helpers import backbones, data
 
-    data.check_source(dataset, data_dir)
+    source = data.load(dataset, data_dir=data_dir).source
     if weights:
         backbones.resolve(*weights)
-    found = data.prefetch(dataset, data_dir, None)
-    source = data.load(found, data_dir=data_dir).source
+    found = "cifar10" if source.real else "toy"
     return {"dataset": found, **source.as_dict(), "notice": source.notice()}
 
 

@@ -9,8 +9,6 @@ import jinja2
 
 from cifar_helpers.progress import duration
 
-RESULTS_BEGIN, RESULTS_END = "<!-- results:", "<!-- end of results -->"
-
 # Nothing is fetched from elsewhere: the pages open without a network, and in ten years.
 _NOTEBOOK_TEMPLATE = """\
 {% extends "lab/index.html.j2" %}
@@ -57,10 +55,12 @@ def write_pages(folder: Path, record: dict, rows: list[dict]) -> None:
             continue
         page = folder / "html" / f"{name}.html"
         if not page.exists() or page.stat().st_mtime < (folder / output).stat().st_mtime:
-            _write(page, notebook_page(folder / output))
+            write_text(page, notebook_page(folder / output))
         entry["page"] = page.name
         entry["title"] = _title(folder / output) or name
-    _write(folder / "html" / "index.html", index_page(folder.name, record, rows, hardware(folder)))
+    write_text(
+        folder / "html" / "index.html", index_page(folder.name, record, rows, hardware(folder))
+    )
 
 
 def notebook_page(path: Path) -> str:
@@ -138,7 +138,8 @@ def _with_marks(rows: list[dict]) -> list[dict]:
     return [{**row, "marks": {key: position(row[key]) for key in keys}} for row in rows]
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text under a temporary name, then move it to `path`."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
@@ -231,7 +232,8 @@ def update_readme(root: Path) -> None:
 
     found = results.load_results(root)
     readme = root / "README.md"
-    _write(readme, with_results(readme.read_text(encoding="utf-8"), readme_section(found)))
+    text = readme.read_text(encoding="utf-8")
+    write_text(readme, with_section(text, "results", readme_section(found)))
     plotting.use_style()
     figure = plotting.model_comparison(narrative.comparison_rows(found))
     (root / "docs").mkdir(exist_ok=True)
@@ -240,10 +242,10 @@ def update_readme(root: Path) -> None:
     os.replace(partial, root / "docs" / "accuracy.png")
 
 
-def with_results(readme: str, section: str) -> str:
-    """The README's text with another results section between its two markers."""
-    begin = readme.index("-->", readme.index(RESULTS_BEGIN)) + len("-->")
-    end = readme.index(RESULTS_END)
+def with_section(readme: str, name: str, section: str) -> str:
+    """The README's text with another section between the two markers of a name."""
+    begin = readme.index("-->", readme.index(f"<!-- {name}:")) + len("-->")
+    end = readme.index(f"<!-- end of {name} -->")
     return f"{readme[:begin]}\n{section}\n{readme[end:]}"
 
 

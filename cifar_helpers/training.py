@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_helpers import backbones, cache, data, models, recipes, results
+from cifar_helpers import backbones, cache, data, layers, models, recipes, results
 from cifar_helpers.errors import UserError
 from cifar_helpers.quiet import keras
 from cifar_helpers.recipes import Phase, Recipe
@@ -23,6 +23,7 @@ from cifar_helpers.recipes import Phase, Recipe
 _FASTER_IN_BFLOAT16 = ("baseline_cnn", "vgg10", "resnet20")
 # Policies under which an image has so few views that the frozen part need see each only once.
 _CACHED = ("none", "flip")
+_SHORT_STEP = 5e8  # multiply-adds of the forward pass
 _CURVES = ("accuracy", "val_accuracy", "loss", "val_loss", "learning_rate")
 
 
@@ -189,7 +190,7 @@ def fastest_precision(model: str) -> str:
     Returns:
         "mixed_bfloat16" or "float32".
     """
-    fast = model in _FASTER_IN_BFLOAT16 and _on_tensorflow_cpu() and results.has_bfloat16()
+    fast = model in _FASTER_IN_BFLOAT16 and layers.on_tensorflow_cpu() and results.has_bfloat16()
     return "mixed_bfloat16" if fast else "float32"
 
 
@@ -301,7 +302,7 @@ def _run_phase(run: Run, log: "_Log", number: int) -> None:
     log.started = time.perf_counter()  # what the frozen part computes is part of the price
     batches, model, validation = _phase_inputs(run, phase, log.epochs_before)
     steps = math.ceil(len(run.splits.train) / phase.batch_size)
-    _compile(model, phase, steps, run.recipe.label_smoothing)
+    compile_for(model, phase, steps, run.recipe.label_smoothing)
     callbacks = _callbacks(phase)
     log.begin_phase(number, model, callbacks)
     if not log.phase_is_over:
@@ -387,7 +388,16 @@ class _ViewBatches(data.Batches):
         return taken
 
 
-def _compile(model: keras.Model, phase: Phase, steps: int, label_smoothing: float) -> None:
+def compile_for(model: keras.Model, phase: Phase, steps: int, label_smoothing: float = 0.0) -> None:
+    """Compile a network for a phase, the fastest way on this device.
+
+    Args:
+        model: from `build`, or its upper part; compiled in place.
+        phase: names the optimizer and its schedule.
+        steps: optimizer steps an epoch.
+        label_smoothing: share of the target spread evenly over the classes, in [0, 1).
+    """
+    work = phase.batch_size * models.multiply_adds(model)
     model.compile(
         optimizer=_optimizer(phase, steps),
         loss=_SmoothedCrossEntropy(label_smoothing),
@@ -396,16 +406,10 @@ def _compile(model: keras.Model, phase: Phase, steps: int, label_smoothing: floa
             keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
         ],
         # XLA's CPU convolutions halve the speed of these networks.
-        jit_compile=False if _on_tensorflow_cpu() else "auto",
+        jit_compile=False if layers.on_tensorflow_cpu() else "auto",
+        # Between short steps Keras' own work in Python would take a tenth of an epoch.
+        steps_per_execution=16 if work < _SHORT_STEP else 1,
     )
-
-
-def _on_tensorflow_cpu() -> bool:
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU")
 
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")

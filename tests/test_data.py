@@ -9,7 +9,6 @@ import numpy as np
 import pooch
 import pytest
 import requests
-from scipy import ndimage
 
 from cifar_helpers import cifar10, data
 from cifar_helpers.errors import DataError, UserError
@@ -146,7 +145,7 @@ def test_a_folder_that_holds_the_official_folder_will_do(official_layout, loaded
 
 def test_the_environment_names_the_copy(official_layout, monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
-    assert data.prefetch() == "cifar10"
+    assert data.load().source.location == official_layout.name
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -195,13 +194,13 @@ def test_a_truncated_file_is_refused_by_name(copy):
     content = (copy / "data_batch_2").read_bytes()
     replace_file(copy, "data_batch_2", content[: len(content) // 2])
     with pytest.raises(DataError, match="data_batch_2 .*truncated"):
-        data.check_source("auto", copy)
+        data.load("auto", data_dir=copy)
 
 
 def test_an_empty_file_is_refused_by_name(copy):
     replace_file(copy, "test_batch", b"")
     with pytest.raises(DataError, match="test_batch"):
-        data.check_source("cifar10", copy)
+        data.load("cifar10", data_dir=copy)
 
 
 def test_a_file_far_too_large_is_refused_before_it_is_read(copy):
@@ -209,7 +208,7 @@ def test_a_file_far_too_large_is_refused_before_it_is_read(copy):
     with open(copy / "data_batch_1", "r+b") as file:
         file.truncate(10**12)
     with pytest.raises(DataError, match="data_batch_1 .*1,000,000,000,000 bytes"):
-        data.check_source("cifar10", copy)
+        data.load("cifar10", data_dir=copy)
 
 
 def test_damaged_bytes_in_the_head_of_a_pickle_never_end_in_another_error():
@@ -276,7 +275,7 @@ def test_labels_out_of_range_or_number_are_refused(labels):
 def test_the_names_of_another_dataset_are_refused(copy):
     replace_file(copy, cifar10.META_FILE, pickle.dumps({b"label_names": [b"apple", b"bear"]}))
     with pytest.raises(DataError, match="batches.meta must hold CIFAR-10's"):
-        data.check_source("cifar10", copy)
+        data.load("cifar10", data_dir=copy)
 
 
 def test_an_archive_cut_short_is_refused(archive, tmp_path):
@@ -284,7 +283,7 @@ def test_an_archive_cut_short_is_refused(archive, tmp_path):
     cut = tmp_path / cifar10.ARCHIVE
     cut.write_bytes(content[: len(content) - 1000])
     with pytest.raises(DataError, match="does not unpack"):
-        data.check_source("cifar10", cut)
+        data.load("cifar10", data_dir=cut)
 
 
 def test_an_archive_with_a_flipped_bit_is_refused(archive, tmp_path):
@@ -293,13 +292,13 @@ def test_an_archive_with_a_flipped_bit_is_refused(archive, tmp_path):
     flipped = tmp_path / cifar10.ARCHIVE
     flipped.write_bytes(content)
     with pytest.raises(DataError):
-        data.check_source("cifar10", flipped)
+        data.load("cifar10", data_dir=flipped)
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "cifar.tar.gz").write_text("<html>Not found</html>")
     with pytest.raises(DataError, match="cifar.tar.gz must be a whole gzip-compressed tar"):
-        data.check_source("cifar10", tmp_path / "cifar.tar.gz")
+        data.load("cifar10", data_dir=tmp_path / "cifar.tar.gz")
 
 
 class _Call:
@@ -348,7 +347,6 @@ def test_without_a_copy_auto_falls_back_to_the_toy_set_and_says_why(small_toy_se
     assert not splits.source.real and not splits.source.verified
     assert splits.source.notice().startswith("Toy run")
     assert "could not be downloaded" in splits.source.notice()
-    assert data.prefetch() == "toy"
 
 
 def test_without_a_copy_cifar10_fails_with_what_was_tried():
@@ -366,7 +364,7 @@ def test_toy_ignores_copies_and_makes_no_folder(small_toy_set, tmp_path):
 
 def test_an_unknown_dataset_is_refused():
     with pytest.raises(UserError, match="one of auto, cifar10, toy; received 'cifar100'"):
-        data.check_source("cifar100", "")
+        data.load("cifar100")
 
 
 def serve(monkeypatch, content):
@@ -390,7 +388,7 @@ def serve(monkeypatch, content):
 def test_a_download_goes_on_to_the_next_source_and_is_kept(archive, monkeypatch, tmp_path, loaded):
     monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", pooch.file_hash(archive))
     asked = serve(monkeypatch, archive.read_bytes())
-    assert data.prefetch("cifar10") == "cifar10"
+    assert data.load("cifar10").source.sha256 == loaded.source.sha256
     assert asked == [cifar10.ARCHIVE_URLS[0]] * 3 + [cifar10.ARCHIVE_URLS[1]]
     assert data.load().source.sha256 == loaded.source.sha256
     assert len(asked) == 4
@@ -407,7 +405,7 @@ def test_a_download_with_another_checksum_is_not_kept(monkeypatch, tmp_path):
 def test_processes_that_start_together_download_once(archive, monkeypatch):
     monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", pooch.file_hash(archive))
     asked = serve(monkeypatch, archive.read_bytes())
-    threads = [threading.Thread(target=data.prefetch) for _ in range(4)]
+    threads = [threading.Thread(target=cifar10.find, args=("cifar10", "", None)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -585,16 +583,25 @@ def test_affine_flips_as_a_mirror_does(pictures):
     assert 0.4 < mirrored.mean() < 0.6
 
 
-def test_bilinear_sampling_agrees_with_scipy(pictures):
-    rng = np.random.default_rng(0)
-    rows, columns = rng.integers(0, 64 * 31 + 1, (2, 4, 32, 32)).astype(np.int32)
-    sampled = data._bilinear(pictures[:4], rows, columns)
-    for i in range(4):
-        for channel in range(3):
-            expected = ndimage.map_coordinates(
-                pictures[i, :, :, channel].astype(float), [rows[i] / 64, columns[i] / 64], order=1
-            )
-            assert np.abs(sampled[i, :, :, channel] - expected).max() <= 0.51
+def test_affine_draws_rotation_zoom_and_shift_from_their_ranges():
+    """On images whose colours say where a pixel is, the result says where each was taken from."""
+    row, column = np.mgrid[:32, :32]
+    map_ = np.stack([8 * column, 8 * row, 0 * row], axis=-1).astype(np.uint8)
+    taken = data.affine(np.repeat(map_[None], 300, 0), np.random.default_rng(0), flip=False) / 8
+    inner = slice(8, 24)  # what no zoom and shift moves past the edge
+    places = np.stack([column, row, 0 * row + 1], axis=-1)[inner, inner].reshape(-1, 3)
+    centred = places - [15.5, 15.5, 0]
+    x, y = (
+        np.linalg.lstsq(centred, taken[:, inner, inner, axis].reshape(300, -1).T)[0]
+        for axis in (0, 1)
+    )
+    zooms = np.hypot(x[:2], y[:2])
+    angles = np.rad2deg(np.arctan2([-y[0], x[1]], [x[0], y[1]]))
+    shifts = np.stack([x[2], y[2]]) - 15.5
+    np.testing.assert_allclose(angles[0], angles[1], atol=0.5)
+    for drawn, middle, reach in ((zooms, 1, 0.1), (angles, 0, 15), (shifts, 0, 3.2)):
+        assert 0.95 * reach < np.abs(drawn - middle).max() < 1.03 * reach
+        assert abs(drawn.mean() - middle) < 0.15 * reach
 
 
 def test_affine_turns_by_no_more_than_it_is_told():

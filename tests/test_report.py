@@ -1,3 +1,5 @@
+import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,18 @@ def published():
 
 def test_the_readmes_results_are_those_of_the_records(published):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.with_results(readme, report.readme_section(published)) == readme
+    assert report.with_section(readme, "results", report.readme_section(published)) == readme
+
+
+def test_the_readmes_speeds_are_those_that_were_measured():
+    path = ROOT / "benchmarks" / "speed.py"
+    specification = importlib.util.spec_from_file_location("speed", path)
+    speed = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(speed)
+    measured = json.loads(speed.JSON.read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = speed.readme_section(measured)
+    assert report.with_section(readme, "speed", section) == readme
 
 
 def test_the_readmes_figure_is_there():
@@ -36,6 +49,6 @@ def test_published_records_hold_no_path_of_a_machine():
 
 def test_only_what_stands_between_the_markers_is_replaced():
     readme = "before\n<!-- results: made -->\nold\n<!-- end of results -->\nafter\n"
-    assert report.with_results(readme, "new") == (
+    assert report.with_section(readme, "results", "new") == (
         "before\n<!-- results: made -->\nnew\n<!-- end of results -->\nafter\n"
     )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cifar_helpers.normalization import BatchNormalization
+from cifar_helpers.layers import BatchNormalization, DepthwiseConv2D
 from cifar_helpers.quiet import keras
 
 SHAPE = (16, 6, 5, 3)
@@ -108,3 +108,51 @@ def test_a_saved_model_loads_and_its_weights_load_into_the_stock_layer(tmp_path)
     expected = model.predict(_images(), verbose=0)
     for other in (loaded, stock):
         np.testing.assert_allclose(other.predict(_images(), verbose=0), expected, atol=1e-5)
+
+
+def _depthwise_pair(kernel_size=5, **options):
+    options |= {"padding": "same", "use_bias": False}
+    return [kind(kernel_size, **options) for kind in (DepthwiseConv2D, _STOCK_DEPTHWISE)]
+
+
+_STOCK_DEPTHWISE = keras.layers.DepthwiseConv2D
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("image", [(2, 2), (3, 3), (6, 6), (7, 5), (8, 8), (12, 12)])
+def test_depthwise_outputs_and_gradients_are_the_stock_layers(image, strides):
+    tf = pytest.importorskip("tensorflow")
+    images = tf.random.stateless_normal((9, *image, 4), seed=(0, 1))
+    layers = _depthwise_pair(strides=strides)
+    found = []
+    for layer in layers:
+        layer.build(images.shape)
+        layer.set_weights(layers[0].get_weights())
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = layer(images)
+            loss = tf.reduce_sum(outputs**3)
+        found.append([outputs, *tape.gradient(loss, [images, layer.kernel.value])])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(other).max())
+
+
+def test_depthwise_takes_the_other_way_where_it_is_faster(monkeypatch):
+    pytest.importorskip("tensorflow")
+    asked = []
+    monkeypatch.setattr("cifar_helpers.layers._depthwise", lambda *given: asked.append(given))
+    for kernel_size, size in ((5, 8), (5, 9), (3, 8)):
+        layer, _ = _depthwise_pair(kernel_size)
+        layer.build((1, size, size, 2))
+        layer.call(keras.ops.ones((1, size, size, 2)))
+    assert [given[0].shape[1] for given in asked] == [8]
+
+
+def test_a_saved_depthwise_layer_comes_back(tmp_path):
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, _depthwise_pair()[0](inputs))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert type(again.layers[1]) is DepthwiseConv2D
+    images = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
+    np.testing.assert_array_equal(*(each.predict(images, verbose=0) for each in (model, again)))
