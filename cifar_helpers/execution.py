@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,11 +64,13 @@ def execute_notebook(job: Job) -> dict:
     job.output.parent.mkdir(parents=True, exist_ok=True)
     try:
         _papermill(job, partial, reached)
+        _keep(partial, job.output)
     except Exception as error:
-        _keep(partial, job.failed, reached, error)
         failed = _failed_cell(error, reached)
+        with contextlib.suppress(OSError):  # where nothing can be written, the record must do
+            _keep(partial, job.failed, reached, error)
+        partial.unlink(missing_ok=True)
         return {"seconds": round(time.monotonic() - started, 1), "failed_cell": failed}
-    _keep(partial, job.output)
     job.failed.unlink(missing_ok=True)
     job.log.unlink(missing_ok=True)
     return {"seconds": round(time.monotonic() - started, 1)}
@@ -193,36 +197,54 @@ def _first_line(message: object) -> str:
 # Where notebooks run
 
 
+class _Processes(Executor):
+    """Runs each call in a process of its own, so that the death of one is nobody else's."""
+
+    def submit(self, function, /, *arguments) -> Future:
+        """Start the process; it ends with the call."""
+        pool = ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
+        )
+        future = pool.submit(function, *arguments)
+        pool.shutdown(wait=False)
+        return future
+
+
 @contextlib.contextmanager
-def local_executor(workers: int):
+def local_executor():
     """Processes of this machine; on an interruption they end their kernels before this returns.
 
-    Args:
-        workers: how many.
-
     Yields:
-        An executor.
+        An executor that starts at once whatever it is given.
     """
     before = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
-    )
     try:
-        yield executor
+        yield _Processes()
     except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
         _stop(set(multiprocessing.active_children()) - before)
         raise
-    executor.shutdown()
 
 
 def _begin_worker() -> None:
     # Ctrl-C goes to the whole process group; the runner alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Unlike the default, SystemExit lets nbclient shut its kernel down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    threading.Thread(target=_end_with_the_runner, daemon=True).start()
     # What it has to say is in the outcome; on the terminal it would cut through the display.
     logging.getLogger("papermill").addHandler(logging.NullHandler())
+
+
+def _end_with_the_runner() -> None:
+    """End this process, and with it its kernel, when the runner was killed."""
+    runner = multiprocessing.parent_process()
+    multiprocessing.connection.wait([runner.sentinel])
+    # The runner also ends in good order while a process that has done its work is on its way out.
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_TIMEOUT)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _stop(workers: set) -> None:
@@ -275,5 +297,5 @@ def run_apart(function, *arguments):
 
     For work that imports Keras or fills memory, which the runner itself should not.
     """
-    with local_executor(1) as executor:
+    with local_executor() as executor:
         return executor.submit(function, *arguments).result()

@@ -367,7 +367,8 @@ def _check_out(out: str) -> None:
     if path.exists() and not path.is_dir():
         raise UserError(f"--out must be a folder; {out} is a file.")
     # Anything else in it could be overwritten, or moved away by --fresh.
-    if path.is_dir() and any(path.iterdir()) and not (path / "run.json").is_file():
+    others = path.is_dir() and any(inner.name != "run.lock" for inner in path.iterdir())
+    if others and not (path / "run.json").is_file():
         raise UserError(
             f"--out must be a new or empty folder, or that of an earlier run; {out} holds other files."
         )

@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -13,7 +15,7 @@ from cifar_helpers import execution, options, progress
 from cifar_helpers.errors import UserError
 from cifar_helpers.execution import Job
 from cifar_helpers.options import Arguments, Notebook, Request
-from cifar_helpers.runs import Study, digest, folder_of, now, open_run, seconds_of, shown
+from cifar_helpers.runs import Study, digest, folder_of, hold, now, open_run, seconds_of, shown
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -43,19 +45,54 @@ def run(arguments: Arguments, *, notebooks_dir: Path = NOTEBOOKS, runs_dir: Path
         The exit status: 0 all ran, 1 a notebook failed, 2 bad arguments, 130 interrupted.
     """
     try:
-        request = options.check(arguments, Path(notebooks_dir))
-        inputs = _prepare_inputs(request)
-        with _executor(request.arguments) as (executor, workers):
+        with _signals_interrupt():
+            request = options.check(arguments, Path(notebooks_dir))
+            inputs = _prepare_inputs(request)
             folder = folder_of(request, inputs, Path(runs_dir))
-            jobs = {each.name: _job(each, request, inputs, folder) for each in request.notebooks}
-            study = open_run(folder, request, inputs, jobs)
-            return _run_study(study, executor, workers)
+            with _executor(request.arguments) as (executor, workers), hold(folder, request):
+                jobs = {
+                    each.name: _job(each, request, inputs, folder) for each in request.notebooks
+                }
+                study = open_run(folder, request, inputs, jobs)
+                return _run_study(study, executor, workers)
     except UserError as error:
         print(f"run_all.py: error: {error}", file=sys.stderr)
         return MISUSE
+    except OSError as error:
+        what = error.strerror or str(error)
+        where = f" ({shown(Path(error.filename))})" if error.filename else ""
+        print(
+            f"run_all.py: error: the run's folder must stay writable; received: {what}{where}. "
+            "What is finished is kept; make room or mend it, and the same command continues.",
+            file=sys.stderr,
+        )
+        return FAILURE
     except KeyboardInterrupt:
         print("Interrupted. The same command again continues.", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextlib.contextmanager
+def _signals_interrupt():
+    """Let the signals that end a process, or its terminal, do what Ctrl-C does."""
+    names = ("SIGTERM", "SIGHUP")
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        signals = []  # only the main thread may
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    # Who has them ignored, as nohup does, wants to go on.
+    before = {each: signal.getsignal(each) for each in signals}
+    before = {each: handler for each, handler in before.items() if handler != signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, interrupt)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _run_study(study: Study, executor: Executor, workers: int) -> int:
@@ -64,7 +101,10 @@ def _run_study(study: Study, executor: Executor, workers: int) -> int:
     try:
         execute(study, executor, workers)
     except BaseException:
-        study.stop()
+        for line in _interrupted(study):
+            print(line, file=sys.stderr)
+        with contextlib.suppress(OSError):  # a full disk, which the error tells of
+            study.stop()
         raise
     study.finish()
     failed = [name for name in study.jobs if study.entry(name)["status"] == "failed"]
@@ -129,7 +169,7 @@ def _executor(arguments: Arguments):
         with execution.cluster_executor(arguments.scheduler) as (executor, workers):
             yield executor, workers
     else:
-        with execution.local_executor(arguments.workers) as executor:
+        with execution.local_executor() as executor:
             yield executor, arguments.workers
 
 
@@ -250,18 +290,19 @@ def _execute_batch(
     look: Callable[[], None],
 ) -> None:
     waiting = [notebook for notebook in batch if not _skip(study, notebook)]
-    running: dict[Future, str] = {}
+    running: dict[Future, tuple[str, float]] = {}
     look()
     while waiting or running:
         # No more than can start, so that "running" is true.
         while waiting and len(running) < workers:
             notebook = waiting.pop(0)
             future = _start(study, notebook, executor)
-            running[future] = notebook.name
+            running[future] = notebook.name, time.monotonic()
         look()
         ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in ended:
-            _end(study, running.pop(future), future)
+            name, started = running.pop(future)
+            _end(study, name, future, time.monotonic() - started)
         look()
 
 
@@ -293,21 +334,13 @@ def _start(study: Study, notebook: Notebook, executor: Executor) -> Future:
         return future
 
 
-def _end(study: Study, name: str, future: Future) -> None:
+def _end(study: Study, name: str, future: Future, seconds: float) -> None:
     """Write down how a notebook ended."""
     job, error = study.jobs[name], future.exception()
     if error is None:
         outcome = future.result()
     else:
-        # The process that ran the notebook died, or could not be reached.
-        failed = {
-            "number": None,
-            "source": "",
-            "error": type(error).__name__,
-            "message": str(error),
-        }
-        seconds = time.time() - seconds_of(study.entry(name)["started"])
-        outcome = {"seconds": round(seconds, 1), "failed_cell": failed}
+        outcome = {"seconds": round(seconds, 1), "failed_cell": _without_cell(error)}
     failed = "failed_cell" in outcome
     output = job.failed if failed else job.output
     study.note(
@@ -316,6 +349,17 @@ def _end(study: Study, name: str, future: Future) -> None:
         output=output.relative_to(study.folder).as_posix() if output.exists() else None,
         **outcome,
     )
+
+
+def _without_cell(error: BaseException) -> dict:
+    """What is known where the process that ran a notebook died, or could not be reached."""
+    message = str(error)
+    if isinstance(error, BrokenExecutor):
+        message = (
+            "the process that ran the notebook was killed; often for want of memory: fewer "
+            "--workers or smaller images need less"
+        )
+    return {"number": None, "source": "", "error": type(error).__name__, "message": message}
 
 
 def _rows(study: Study) -> list[progress.Row]:
@@ -344,6 +388,16 @@ def failure(entry: dict) -> str:
 
 
 # What the terminal is told
+
+
+def _interrupted(study: Study) -> list[str]:
+    """Which notebooks were running, and how far they were."""
+    lines = []
+    for row in _rows(study):
+        if row.status == "running":
+            detail = f": {row.detail}" if row.detail else ""
+            lines.append(f"{row.name} was running{detail}.")
+    return lines
 
 
 def _announce(study: Study) -> None:

@@ -29,7 +29,7 @@ class Training:
         position: of this training in the notebook's plan, from 1.
         trainings: in the plan.
         val_accuracy: a fraction; None before the first epoch's end.
-        seconds_left: until the plan is done, at the most; None if nothing is known yet.
+        seconds_left: until the plan is done, at the most; None if it cannot be known yet.
     """
 
     model: str
@@ -114,6 +114,9 @@ def _training(plan: list[dict], at: int, states: list, left: list[dict]) -> Trai
     done = state.get("epoch", 0)
     known = [earlier["seconds_per_epoch"] for earlier in states if earlier]
     epochs_left = plan[at]["epochs"] - done + sum(row["epochs"] for row in left)
+    # An epoch of fine-tuning takes many times as long as one of the head: nothing is known of
+    # those to come.
+    to_come = plan[at]["phases"] - state.get("phase", 1) + sum(row["phases"] - 1 for row in left)
     return Training(
         model=plan[at]["model"],
         recipe=plan[at]["recipe"],
@@ -123,7 +126,7 @@ def _training(plan: list[dict], at: int, states: list, left: list[dict]) -> Trai
         position=at + 1,
         trainings=len(plan),
         val_accuracy=state.get("val_accuracy"),
-        seconds_left=epochs_left * known[-1] if known else None,
+        seconds_left=epochs_left * known[-1] if known and not to_come else None,
     )
 
 

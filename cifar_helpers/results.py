@@ -4,11 +4,13 @@ A record is `results/<model>/<recipe>/seed<k>.json`, with the test probabilities
 it in `seed<k>.npz`. Both are written to a temporary name first, so a reader never sees half a file.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -56,21 +58,28 @@ def _record_path(out: str | Path, model: str, recipe: str, seed: int) -> Path:
     return Path(out) / "results" / model / recipe / f"seed{seed}.json"
 
 
-def checkpoint_folder(out: str | Path, recipe: recipes.Recipe, seed: int) -> Path:
-    """Where a training keeps its checkpoint and its progress."""
-    return Path(out) / "checkpoints" / recipe.model / recipe.name / f"seed{seed}"
+def checkpoint_path(
+    out: str | Path, recipe: recipes.Recipe, seed: int, parameters_hash: str
+) -> Path:
+    """Where a training keeps its checkpoint; its progress is beside it.
 
-
-def discard_checkpoint(out: str | Path, recipe: recipes.Recipe, seed: int) -> None:
-    """Remove the checkpoint of a training whose record is written."""
-    (checkpoint_folder(out, recipe, seed) / "checkpoint.npz").unlink(missing_ok=True)
+    Trainings of other parameters have other files, so none is lost by a try in between.
+    """
+    folder = Path(out) / "checkpoints" / recipe.model / recipe.name / f"seed{seed}"
+    return folder / f"{parameters_hash[:12]}.npz"
 
 
 # Making a record
 
 
 def parameters_hash(
-    recipe: recipes.Recipe, seed: int, splits, weights=None, *, precision: str = "float32"
+    recipe: recipes.Recipe,
+    seed: int,
+    splits,
+    weights=None,
+    *,
+    precision: str = "float32",
+    deterministic: bool = False,
 ) -> str:
     """A name for all that decides a run's outcome: recipe, seed, images, backbone weights.
 
@@ -80,6 +89,7 @@ def parameters_hash(
         splits: the images, with their source and the seed of the split.
         weights: the backbone's, where there is one.
         precision: Keras' policy that the network computes by.
+        deterministic: whether only deterministic kernels are used.
 
     Returns:
         Hexadecimal SHA-256, 64 characters.
@@ -96,6 +106,8 @@ def parameters_hash(
         "weights": getattr(weights, "sha256", weights),
         "precision": precision,
     }
+    if deterministic:
+        asked["deterministic"] = True
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -127,6 +139,7 @@ def make_result(run, validation: np.ndarray, test: np.ndarray) -> Result:
         "backbone": run.backbone.as_dict() if run.backbone else None,
         "image_size": run.recipe.image_size,
         "precision": run.precision,
+        "deterministic": run.deterministic,
         **_model_fields(run),
         **_training_fields(run),
         "validation": _score(splits.validation.labels, validation),
@@ -152,7 +165,16 @@ def _model_fields(run) -> dict:
     return {
         "parameters": models.parameter_counts(run.model),
         "multiply_adds": models.multiply_adds(run.model),
+        "weights_sha256": weights_digest(run.model),
     }
+
+
+def weights_digest(model) -> str:
+    """SHA-256 of all weights of a network, in order, hexadecimal."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()
 
 
 def _training_fields(run) -> dict:
@@ -260,10 +282,16 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content) -> None:
     """Write JSON under a temporary name, then move it to `path`."""
-    _replace(path, lambda file: file.write(json.dumps(content, indent=1).encode() + b"\n"))
+    replace_file(path, lambda file: file.write(json.dumps(content, indent=1).encode() + b"\n"))
 
 
-def _replace(path: Path, write) -> None:
+def replace_file(path: Path, write: Callable) -> None:
+    """Write a file under a temporary name, then move it to `path`; if that fails leave nothing.
+
+    Args:
+        path: of the file; its folder is made.
+        write: takes the open binary file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -277,6 +305,8 @@ def _replace(path: Path, write) -> None:
 def save_result(result: Result, out: str | Path) -> Path:
     """Write a record and its predictions under `out`/results.
 
+    A record of other parameters that is there already is moved to the folder `earlier` beside it.
+
     Args:
         result: what to keep.
         out: the run's folder.
@@ -286,13 +316,32 @@ def save_result(result: Result, out: str | Path) -> Path:
     """
     record = result.record
     path = _record_path(out, record["model"], record["recipe"], record["seed"])
+    _set_aside_other(path, record["parameters_hash"])
     arrays = {
         "probabilities": result.probabilities.astype("float16"),
         "labels": result.labels.astype("uint8"),
     }
-    _replace(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
+    replace_file(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
     write_json(path, record)
     return path
+
+
+def _set_aside_other(path: Path, wanted: str) -> None:
+    """Move a record of other parameters, or a damaged one, out of the way."""
+    try:
+        found = json.loads(path.read_text())["parameters_hash"]
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        found = "damaged"
+    if found == wanted:
+        return
+    aside = path.parent / "earlier"
+    aside.mkdir(exist_ok=True)
+    for file in (path, path.with_suffix(".npz")):
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            os.replace(file, aside / f"{path.stem}-{found[:8]}{file.suffix}")
+    print(f"An earlier record of {path.parent.parent.name} {path.parent.name} is kept in earlier/.")
 
 
 def save_model(run, out: str | Path) -> Path:

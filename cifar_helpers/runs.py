@@ -1,16 +1,24 @@
 """A run's folder: its name, its record `run.json`, and taking up what an earlier sitting left."""
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+
+import filelock
 
 from cifar_helpers import options
 from cifar_helpers.errors import UserError
 from cifar_helpers.execution import Job
 from cifar_helpers.options import Request
+
+LOCK = "run.lock"
+# What a run leaves, with room to spare: records, pages, networks, and the checkpoints on the way.
+NEEDED_BYTES = 500e6
 
 
 @dataclass
@@ -83,8 +91,6 @@ def open_run(folder: Path, request: Request, inputs: dict, jobs: dict[str, Job])
         UserError: if the folder holds a run whose results cannot stand beside this one's.
     """
     settings = _settings(request, inputs)
-    if request.arguments.fresh and (folder / "run.json").exists():
-        _set_aside(folder)
     earlier = _earlier_record(folder)
     if earlier:
         _check_same_settings(folder, earlier.get("settings", {}), settings)
@@ -93,6 +99,60 @@ def open_run(folder: Path, request: Request, inputs: dict, jobs: dict[str, Job])
     folder.mkdir(parents=True, exist_ok=True)
     study.save()
     return study
+
+
+@contextlib.contextmanager
+def hold(folder: Path, request: Request):
+    """Keep every other runner out of the run's folder; with `--fresh` make room for a new one.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+
+    Args:
+        folder: the run's; created.
+        request: what was asked for.
+
+    Raises:
+        UserError: if another runner has it, it cannot be written, or the disk is nearly full.
+    """
+    _check_space(folder)
+    if request.arguments.fresh and (folder / "run.json").exists():
+        with _lock(folder):
+            pass
+        _set_aside(folder)
+    with _lock(folder):
+        yield
+
+
+def _check_space(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < NEEDED_BYTES:
+        raise UserError(
+            f"a run needs {NEEDED_BYTES / 1e6:,.0f} MB on the disk of {folder.name}; "
+            f"{free / 1e6:,.0f} MB are free. Make room, or name a folder elsewhere with --out."
+        )
+
+
+@contextlib.contextmanager
+def _lock(folder: Path):
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(
+            f"{folder.name} is in use by another run_all.py: wait until it has ended, or name "
+            "another folder with --out."
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"the run's folder {folder.name} must be one that can be written; received: "
+            f"{error.strerror}. Name another one with --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def folder_of(request: Request, inputs: dict, runs_dir: Path) -> Path:

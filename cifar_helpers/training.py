@@ -37,6 +37,7 @@ class Run:
         splits: the images, with the recipe's validation share.
         parameters_hash: names all that decides the run's outcome.
         precision: Keras' policy that the network computes by.
+        deterministic: whether TensorFlow was told to use deterministic kernels only.
         history: one value an epoch, over all phases: accuracy, val_accuracy (fractions), loss,
             val_loss (cross-entropy), learning_rate, seconds.
         phase_epochs: epochs run in each phase.
@@ -53,6 +54,7 @@ class Run:
     splits: data.Splits
     parameters_hash: str
     precision: str = "float32"
+    deterministic: bool = False
     history: dict[str, list[float]] = field(default_factory=dict)
     phase_epochs: list[int] = field(default_factory=list)
     best_epoch: int = 0
@@ -126,7 +128,13 @@ def plan(
     pairs = [(recipe, seed) for recipe in chosen for seed in seeds]
     if out:
         rows = [
-            {"model": model, "recipe": recipe.name, "seed": seed, "epochs": recipe.epochs}
+            {
+                "model": model,
+                "recipe": recipe.name,
+                "seed": seed,
+                "epochs": recipe.epochs,
+                "phases": len(recipe.phases),
+            }
             for recipe, seed in pairs
         ]
         results.write_json(Path(out) / "plan" / f"{model}.json", rows)
@@ -201,6 +209,7 @@ def train(
     seed: int,
     out: str = "",
     weights: "backbones.Weights | str | None" = None,
+    deterministic: bool = False,
     verbose: bool = True,
 ) -> Run:
     """Train a recipe, or pick up where an earlier call with the same arguments got to.
@@ -211,6 +220,7 @@ def train(
         seed: of the initial weights, the order of the images, augmentation and dropout.
         out: the run's folder, with `results/` and `checkpoints/`; "" keeps nothing on disk.
         weights: the backbone's, for transfer learning.
+        deterministic: as of `set_seed`.
         verbose: print one line an epoch, or for long trainings about ten lines.
 
     Returns:
@@ -218,8 +228,10 @@ def train(
     """
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(splits))
     precision = fastest_precision(recipe.model)
-    wanted = results.parameters_hash(recipe, seed, splits, weights, precision=precision)
-    run = Run(recipe, seed, splits, wanted, precision=precision)
+    wanted = results.parameters_hash(
+        recipe, seed, splits, weights, precision=precision, deterministic=deterministic
+    )
+    run = Run(recipe, seed, splits, wanted, precision=precision, deterministic=deterministic)
     run.backbone = weights if isinstance(weights, backbones.Weights) else None
     if verbose:
         print(f"{recipe.model} · {run.title}: {recipe.changes}")
@@ -227,9 +239,9 @@ def train(
         if verbose:
             _print_history(run)
         return run
-    set_seed(seed)
+    set_seed(seed, deterministic=deterministic)
     run.model = build(recipe, weights, precision=precision)
-    log = _Log(run, results.checkpoint_folder(out, recipe, seed) if out else None, verbose)
+    log = _Log(run, results.checkpoint_path(out, recipe, seed, wanted) if out else None, verbose)
     log.restore()
     for number in range(len(run.phase_epochs), len(recipe.phases)):
         _run_phase(run, log, number)
@@ -264,7 +276,9 @@ def evaluate(run: Run, *, out: str = "") -> "results.Result":
         if out:
             results.save_model(run, out)
             results.save_result(run.result, out)
-            results.discard_checkpoint(out, run.recipe, run.seed)
+            results.checkpoint_path(out, run.recipe, run.seed, run.parameters_hash).unlink(
+                missing_ok=True
+            )
     return run.result
 
 
@@ -508,9 +522,9 @@ def _callbacks(phase: Phase) -> list[keras.callbacks.Callback]:
 class _Log(keras.callbacks.Callback):
     """Records each epoch, prints its line, and keeps a checkpoint from which to go on."""
 
-    def __init__(self, run: Run, folder: Path | None, verbose: bool):
+    def __init__(self, run: Run, path: Path | None, verbose: bool):
         super().__init__()
-        self.run, self.folder, self.verbose = run, folder, verbose
+        self.run, self.path, self.verbose = run, path, verbose
         self.watched: list[keras.callbacks.Callback] = []
         self.restored: dict | None = None
         self.phase = 0
@@ -610,7 +624,7 @@ class _Log(keras.callbacks.Callback):
 
     def save(self, *, between_phases: bool = False) -> None:
         """Write the state after an epoch, and how far the training is, for whoever watches."""
-        if self.folder is None:
+        if self.path is None:
             return
         run = self.run
         seconds = run.seconds
@@ -620,6 +634,7 @@ class _Log(keras.callbacks.Callback):
         best = [] if between_phases or not stopping else stopping.best_weights or []
         state = {
             "parameters_hash": run.parameters_hash,
+            "versions": results.versions(),
             "history": run.history,
             "phase_epochs": run.phase_epochs,
             "best_epoch_before": run.best_epoch,
@@ -633,7 +648,7 @@ class _Log(keras.callbacks.Callback):
         }
         optimizer = [] if between_phases else self.model.optimizer.variables
         arrays = {"model": run.model.variables, "optimizer": optimizer, "best": best}
-        _write_checkpoint(self.folder / "checkpoint.npz", arrays, state)
+        _write_checkpoint(self.path, arrays, state)
         self._write_progress()
 
     def _write_progress(self) -> None:
@@ -651,15 +666,18 @@ class _Log(keras.callbacks.Callback):
             "val_accuracy": run.history["val_accuracy"][-1],
             "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        results.write_json(self.folder / "progress.json", progress)
+        results.write_json(self.path.with_name("progress.json"), progress)
 
     def restore(self) -> None:
-        """Take up the checkpoint of an earlier sitting, if it is of the same parameters."""
-        path = self.folder / "checkpoint.npz" if self.folder else None
-        if path is None or not path.exists():
+        """Take up the checkpoint of an earlier sitting, if it fits; else set it aside."""
+        if self.path is None or not self.path.exists():
             return
-        saved = _read_checkpoint(path)
-        if saved is None or saved["state"]["parameters_hash"] != self.run.parameters_hash:
+        saved = _read_checkpoint(self.path)
+        problem = "could not be read" if saved is None else self._misfit(saved)
+        if problem:
+            aside = self.path.with_suffix(".corrupt" if saved is None else ".other")
+            os.replace(self.path, aside)
+            print(f"The checkpoint {problem}: set aside as {aside.name}; training starts anew.")
             return
         state, run = saved["state"], self.run
         run.history, run.phase_epochs = state["history"], state["phase_epochs"]
@@ -669,6 +687,20 @@ class _Log(keras.callbacks.Callback):
         self.restored = None if state["between_phases"] else saved
         if self.verbose and self.epochs_before:
             print(f"going on after epoch {self.epochs_before}")
+
+    def _misfit(self, saved: dict) -> str:
+        """Why training cannot go on from a checkpoint as if it had not stopped; "" if it can."""
+        state = saved["state"]
+        if state["parameters_hash"] != self.run.parameters_hash:
+            return "is of other parameters"
+        now = results.versions()
+        for name, before in state["versions"].items():
+            if now.get(name) != before:
+                return f"was made with {name} {before}, now it is {now.get(name)}"
+        shapes = [tuple(variable.shape) for variable in self.run.model.variables]
+        if [value.shape for value in saved["model"]] != shapes:
+            return "is of another network"
+        return ""
 
 
 def _first(callbacks: list, kind: type):
@@ -696,15 +728,12 @@ def _write_checkpoint(path: Path, arrays: dict[str, list], state: dict) -> None:
         for group, values in arrays.items()
         for position, value in enumerate(values)
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with open(partial, "wb") as file:
-        np.savez(file, state=np.array(json.dumps(state)), **flat)
-    os.replace(partial, path)
+    encoded = np.array(json.dumps(state))
+    results.replace_file(path, lambda file: np.savez(file, state=encoded, **flat))
 
 
 def _read_checkpoint(path: Path) -> dict | None:
-    """The checkpoint, or None if it cannot be read; a damaged one is set aside."""
+    """The checkpoint, or None if it cannot be read."""
     saved: dict = {"model": [], "optimizer": [], "best": []}
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -713,9 +742,6 @@ def _read_checkpoint(path: Path) -> dict | None:
                 count = sum(name.startswith(f"{group}/") for name in file.files)
                 saved[group] = [file[f"{group}/{position}"] for position in range(count)]
     except Exception:  # zipfile, zlib, json and NumPy each have their own ways to object
-        aside = path.with_suffix(".corrupt")
-        os.replace(path, aside)
-        print(f"The checkpoint could not be read: set aside as {aside.name}; training starts anew.")
         return None
     return saved
 

@@ -7,6 +7,7 @@ os.environ["CIFAR_HELPERS_CACHE"] = tempfile.mkdtemp(prefix="cifar_helpers_cache
 
 import numpy as np
 import pytest
+from tiny_study import ROOT, TinyStudy
 
 from cifar_helpers import data
 
@@ -20,3 +21,17 @@ def toy_splits() -> data.Splits:
 @pytest.fixture
 def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype="uint8")
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """An empty study, run from its own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    return TinyStudy(tmp_path)
+
+
+@pytest.fixture
+def environment():
+    """Variables for a runner in a process of its own."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}

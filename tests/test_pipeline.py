@@ -1,22 +1,18 @@
 """The runner, with real kernels and tiny notebooks that are named for their one condition."""
 
 import json
-import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from tiny_study import ROOT, TinyStudy, is_gone
 
 from cifar_helpers import options, pipeline, progress, report, runs
 from cifar_helpers.options import Arguments
 
-FIXTURES = Path(__file__).with_name("notebooks")
-ROOT = Path(__file__).resolve().parents[1]
 TOY = {
     "dataset": "toy",
     "name": "toy set",
@@ -25,14 +21,6 @@ TOY = {
     "sha256": "0" * 64,
     "notice": "Toy run: these are drawn pictures, not CIFAR-10.",
 }
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    """An empty study, run from its own folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(ROOT))
-    return TinyStudy(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -51,61 +39,6 @@ def mixed(tmp_path_factory):
         words = ("--epochs", "3", "--seeds", "0", "2", "-p", "rate=1", "label=a=b")
         study.status = study.run(*words, "--workers", "2", "--out", "runs/mixed")
         return study
-
-
-class TinyStudy:
-    def __init__(self, root: Path):
-        self.root, self.notebooks, self.runs = root, root / "sources", root / "runs"
-        self.notebooks.mkdir()
-
-    def add(self, name: str, fixture: str) -> None:
-        shutil.copy(FIXTURES / f"{fixture}.ipynb", self.notebooks / f"{name}.ipynb")
-
-    def run(self, *words: str) -> int:
-        import run_all
-
-        arguments = Arguments.from_namespace(run_all.build_parser().parse_args(words))
-        return pipeline.run(arguments, notebooks_dir=self.notebooks, runs_dir=self.runs)
-
-    def record(self, name: str = "full") -> dict:
-        return json.loads((self.runs / name / "run.json").read_text())
-
-    def statuses(self, name: str = "full") -> dict[str, str]:
-        entries = self.record(name)["notebooks"]
-        return {notebook: entry["status"] for notebook, entry in entries.items()}
-
-    def seen(self, name: str) -> list[dict]:
-        """The parameters that `records_its_parameters` was run with, each time."""
-        return [
-            json.loads(path.read_text()) for path in sorted((self.runs / name / "seen").iterdir())
-        ]
-
-    def add_foreign_kernel(self) -> None:
-        """Another kernel that is called python3 and comes first on the search path."""
-        folder = self.root / "jupyter" / "kernels" / "python3"
-        folder.mkdir(parents=True)
-        spec = {"argv": ["false"], "display_name": "another", "language": "python"}
-        (folder / "kernel.json").write_text(json.dumps(spec))
-
-    def process(self, *words: str) -> list[str]:
-        """The command line that runs this study in a process of its own."""
-        program = (
-            "import sys, pathlib, run_all\n"
-            "from cifar_helpers import options, pipeline\n"
-            "if __name__ == '__main__':\n"
-            "    words = run_all.build_parser().parse_args(sys.argv[1:])\n"
-            "    sys.exit(pipeline.run(options.Arguments.from_namespace(words),\n"
-            f"        notebooks_dir=pathlib.Path({str(self.notebooks)!r}),\n"
-            f"        runs_dir=pathlib.Path({str(self.runs)!r})))\n"
-        )
-        script = self.root / "run_tiny.py"
-        script.write_text(program)
-        return [sys.executable, str(script), *words]
-
-
-@pytest.fixture
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 # Order, parameters, record
@@ -176,7 +109,7 @@ def test_cell_timeout_fails_the_notebook(study, capfd):
     assert study.run("--no-html", "--cell-timeout", "1") == 1
     cell = study.record()["notebooks"]["01_sleeps"]["failed_cell"]
     assert (cell["error"], cell["source"]) == ("CellTimeoutError", "import os")
-    assert _is_gone(study.runs / "full" / "kernel.pid")
+    assert is_gone(study.runs / "full" / "kernel.pid")
     out, err = capfd.readouterr()
     assert "01_sleeps failed in cell 3 (import os): CellTimeoutError" in out and err == ""
 
@@ -441,8 +374,9 @@ def test_piped_output_is_plain_and_short(study, environment):
     assert len(text.splitlines()) < 10
 
 
-def _training(folder: Path, recipe: str, epoch: int, epochs: int) -> None:
+def _training(folder: Path, recipe: str, epoch: int, epochs: int, phase: int = 1) -> None:
     state = {"epoch": epoch, "epochs": epochs, "seconds_per_epoch": 60.0, "val_accuracy": 0.5}
+    state["phase"] = phase
     path = folder / "checkpoints" / "vgg10" / recipe / "seed0" / "progress.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(state))
@@ -450,7 +384,7 @@ def _training(folder: Path, recipe: str, epoch: int, epochs: int) -> None:
 
 def test_progress_tells_training_epoch_and_time_left(tmp_path):
     plan = [
-        {"model": "vgg10", "recipe": recipe, "seed": 0, "epochs": 20}
+        {"model": "vgg10", "recipe": recipe, "seed": 0, "epochs": 20, "phases": 1}
         for recipe in ("base", "callbacks", "improved")
     ]
     assert progress.watch(tmp_path, "vgg10", 0.0) is None
@@ -469,6 +403,15 @@ def test_progress_tells_training_epoch_and_time_left(tmp_path):
     assert progress.watch(tmp_path, "vgg10", time.time() + 60) is None
 
 
+@pytest.mark.parametrize(("phase", "left"), [(1, ""), (2, " · about 10 min left")])
+def test_no_time_is_foretold_for_epochs_of_another_kind(tmp_path, phase, left):
+    row = {"model": "vgg10", "recipe": "base", "seed": 0, "epochs": 20, "phases": 2}
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "vgg10.json").write_text(json.dumps([row]))
+    _training(tmp_path, "base", 10, 20, phase=phase)
+    assert str(progress.watch(tmp_path, "vgg10", 0.0)).partition("50.0%")[2] == left
+
+
 def test_plain_display_prints_changes_only(capsys):
     display = progress.PlainDisplay()
     for epoch in range(101):
@@ -482,50 +425,6 @@ def test_plain_display_prints_changes_only(capsys):
 def test_durations_read_well():
     said = [progress.duration(seconds) for seconds in (0.4, 99, 100, 3599, 11_100)]
     assert said == ["0 s", "99 s", "2 min", "1 h 00 min", "3 h 05 min"]
-
-
-# Interruption
-
-
-def _is_gone(pid_file: Path) -> bool:
-    """Whether the process whose id is in the file ends within a few seconds."""
-    pid = int(pid_file.read_text())
-    for _ in range(50):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.1)
-    return False
-
-
-@pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
-@pytest.mark.parametrize("whole_group", [False, True], ids=["runner", "terminal"])
-def test_interruption_ends_the_kernel_and_the_command_continues(study, environment, whole_group):
-    study.add("01_sleeps", "sleeps")
-    study.add("02_records", "records_its_parameters")
-    process = subprocess.Popen(
-        study.process("--no-html"),
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # Where the tests run in the background, interrupts are ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    pid_file = study.runs / "full" / "kernel.pid"
-    deadline = time.time() + 60
-    while not (pid_file.exists() and pid_file.read_text()) and time.time() < deadline:
-        time.sleep(0.1)
-    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err == "Interrupted. The same command again continues.\n"
-    assert _is_gone(pid_file)
-    assert study.statuses() == {"01_sleeps": "interrupted", "02_records": "waiting"}
 
 
 # Records in the report

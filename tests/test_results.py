@@ -1,9 +1,11 @@
 import json
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 
 import numpy as np
 import pytest
+from record_writer import write_records
 
 from cifar_helpers import metrics, recipes, results, training
 from cifar_helpers.errors import UserError
@@ -88,8 +90,35 @@ def test_the_kept_model_predicts_what_the_record_says(finished, toy_splits):
 
 def test_the_checkpoint_is_gone_once_the_record_is_there(finished):
     out, _, _ = finished
-    assert not list((out / "checkpoints").rglob("checkpoint.npz"))
+    assert not list((out / "checkpoints").rglob("*.npz"))
     assert not list(out.rglob("*.partial"))
+
+
+def test_a_record_of_other_parameters_is_kept(finished, tmp_path, capsys):
+    _, _, result = finished
+    path = results.save_result(_other(result, parameters_hash="a" * 64), tmp_path)
+    results.save_result(result, tmp_path)
+    results.save_result(result, tmp_path)
+    (found,) = results.load_results(tmp_path)
+    assert found.record == result.record
+    kept = sorted(file.name for file in (path.parent / "earlier").iterdir())
+    assert kept == ["seed1-aaaaaaaa.json", "seed1-aaaaaaaa.npz"]
+    assert capsys.readouterr().out.count("is kept in earlier/") == 1
+
+
+def test_many_writers_lose_no_record(tmp_path):
+    """Records of their own, and one that all of them write at once."""
+    writers, count = 16, 50
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(writers, mp_context=context) as pool:
+        futures = [pool.submit(write_records, tmp_path, k, count) for k in range(writers)]
+        for future in futures:
+            future.result()
+    found = results.load_results(tmp_path)
+    expected = [*range(writers * count), 9_999]
+    assert [result.record["seed"] for result in found] == expected
+    files = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [name for name in files if "partial" in name]
 
 
 def test_a_record_is_found_by_its_parameters_only(finished):
@@ -225,14 +254,3 @@ def test_records_of_other_images_are_left_out(finished, toy_splits):
     assert results.of_data([result, other], toy_splits) == [result]
     with pytest.raises(UserError, match="found 1 records, none of these images"):
         results.of_data([other], toy_splits)
-
-
-def test_many_writers_lose_no_record(finished, tmp_path):
-    _, _, result = finished
-
-    def write(seed):
-        results.save_result(_other(result, seed=seed), tmp_path)
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, range(24)))
-    assert [result.record["seed"] for result in results.load_results(tmp_path)] == list(range(24))

@@ -136,13 +136,73 @@ def test_a_checkpoint_of_other_parameters_is_not_taken_up(toy_splits, tmp_path, 
 
 
 def test_a_damaged_checkpoint_is_set_aside(toy_splits, tmp_path, capsys):
-    folder = results.checkpoint_folder(tmp_path, TINY, 0)
-    folder.mkdir(parents=True)
-    (folder / "checkpoint.npz").write_bytes(b"PK\x03\x04 not really")
+    wanted = training.train(TINY, toy_splits, seed=0, verbose=False).parameters_hash
+    path = results.checkpoint_path(tmp_path, TINY, 0, wanted)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK\x03\x04 not really")
     run = training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False)
     assert len(run.history["loss"]) == 3
-    assert (folder / "checkpoint.corrupt").exists()
-    assert "set aside" in capsys.readouterr().out
+    assert path.with_suffix(".corrupt").exists()
+    assert "could not be read: set aside" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"versions": {"keras": "2.0"}}, "was made with keras 2.0, now it is"),
+        ({"parameters_hash": "0" * 64}, "is of other parameters"),
+        (None, "is of another network"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_set_aside(
+    change, message, toy_splits, tmp_path, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        _interrupt_after(1, patch)
+        with pytest.raises(_Interrupted):
+            training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    (path,) = (tmp_path / "checkpoints").rglob("*.npz")
+    saved = training._read_checkpoint(path)
+    saved["state"] |= change or {}
+    saved["model"] = saved["model"] if change else saved["model"][:-1]
+    arrays = {name: saved[name] for name in ("model", "optimizer", "best")}
+    training._write_checkpoint(path, arrays, saved["state"])
+    run = training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    assert len(run.history["loss"]) == 3
+    assert message in capsys.readouterr().out
+    assert path.with_suffix(".other").exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_no_part_of_it(
+    toy_splits, tmp_path, monkeypatch
+):
+    def full(file, **arrays):
+        file.write(b"some of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("model", recipes.MODELS)
+def test_the_same_seed_gives_the_same_record(model, toy_splits, tmp_path):
+    """Weights and predictions to the last bit; only times and dates may differ."""
+    recipe = replace(recipes.select(model, ["improved"], epochs=1)[0], image_size=32)
+    records = []
+    for number in range(2):
+        options = {"seed": 0, "weights": "efficientnet-lite0", "out": str(tmp_path / str(number))}
+        run = training.train(recipe, toy_splits, verbose=False, **options)
+        result = training.evaluate(run)
+        records.append((result.record, result.probabilities))
+    (one, probabilities), (other, again) = records
+    np.testing.assert_array_equal(probabilities, again)
+    changing = {"seconds", "images_per_second", "created", "history"}
+    assert {k: v for k, v in one.items() if k not in changing} == {
+        k: v for k, v in other.items() if k not in changing
+    }
+    assert one["history"]["loss"] == other["history"]["loss"]
 
 
 def test_a_finished_run_is_not_trained_again(toy_splits, tmp_path, monkeypatch):

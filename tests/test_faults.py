@@ -1,0 +1,205 @@
+"""What may befall a run in the night: real processes, real signals, a disk that is really full."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_study import is_gone
+
+from cifar_helpers import runs
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+
+
+@contextmanager
+def running(study, environment, *words):
+    """A runner that has come to the notebook that sleeps; gives the process."""
+    process = subprocess.Popen(
+        study.process("--no-html", *words),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Where the tests run in the background, interrupts are ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        _wait_for(kernel_file(study))
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def kernel_file(study) -> Path:
+    """Where the notebook that sleeps writes the process number of its kernel."""
+    return study.runs / "full" / "kernel.pid"
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.time() + 60
+    while not (path.exists() and path.read_text()) and time.time() < deadline:
+        time.sleep(0.1)
+
+
+def no_half_files(folder: Path) -> bool:
+    """Whether all that bears a final name can be read to its end."""
+    names = [path for path in folder.rglob("*") if path.suffix in (".json", ".ipynb")]
+    for path in names:
+        if ".partial" not in path.name:
+            json.loads(path.read_text())
+    return True
+
+
+@pytest.fixture
+def sleepy(study):
+    """A study whose first notebook sleeps and whose second would be done at once."""
+    study.add("01_sleeps", "sleeps")
+    study.add("02_records", "records_its_parameters")
+    return study
+
+
+def awake(study) -> int:
+    """The same command, with a first notebook that no longer sleeps; its exit status."""
+    study.add("01_sleeps", "records_its_parameters")
+    return study.run("--no-html")
+
+
+# Signals
+
+
+@pytest.mark.parametrize(
+    ("name", "whole_group"),
+    [("SIGINT", False), ("SIGINT", True), ("SIGTERM", False), ("SIGTERM", True), ("SIGHUP", True)],
+)
+def test_a_signal_ends_the_kernel_and_the_command_continues(sleepy, environment, name, whole_group):
+    with running(sleepy, environment) as process:
+        send = os.killpg if whole_group else os.kill
+        send(process.pid, getattr(signal, name))
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    # A terminal that closes also ends Python's own helper processes, which it then complains of.
+    assert err.startswith(
+        "01_sleeps was running.\nInterrupted. The same command again continues.\n"
+    )
+    assert name == "SIGHUP" or err.count("\n") == 2
+    assert is_gone(kernel_file(sleepy))
+    assert sleepy.statuses() == {"01_sleeps": "interrupted", "02_records": "waiting"}
+    assert no_half_files(sleepy.runs) and awake(sleepy) == 0
+
+
+def test_a_killed_runner_leaves_no_process_and_no_lock(sleepy, environment):
+    with running(sleepy, environment) as process:
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.communicate()
+        _, alive = psutil.wait_procs(family, timeout=10)
+    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
+    assert is_gone(kernel_file(sleepy))
+    assert sleepy.statuses()["01_sleeps"] == "running"  # nobody was left to write anything else
+    assert no_half_files(sleepy.runs) and awake(sleepy) == 0
+    assert set(sleepy.statuses().values()) == {"finished"}
+
+
+def test_a_killed_worker_fails_its_notebook_alone(sleepy, environment):
+    with running(sleepy, environment) as process:
+        kernel = psutil.Process(int(kernel_file(sleepy).read_text()))
+        kernel.parent().kill()
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, "")
+    assert "01_sleeps failed in BrokenProcessPool: the process that ran" in out
+    assert is_gone(kernel_file(sleepy))
+    assert sleepy.statuses() == {"01_sleeps": "failed", "02_records": "finished"}
+    assert awake(sleepy) == 0
+
+
+def test_a_killed_kernel_fails_its_notebook_alone(sleepy, environment):
+    with running(sleepy, environment) as process:
+        os.kill(int(kernel_file(sleepy).read_text()), signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, "")
+    assert "01_sleeps failed in cell 3 (import os): DeadKernelError: Kernel died" in out
+    assert sleepy.statuses() == {"01_sleeps": "failed", "02_records": "finished"}
+    assert awake(sleepy) == 0
+
+
+# The folder
+
+
+def test_a_second_runner_in_the_same_folder_is_refused(sleepy, environment, capfd):
+    with running(sleepy, environment) as process:
+        before = (sleepy.runs / "full" / "run.json").read_bytes()
+        for words in ((), ("--fresh",)):
+            assert sleepy.run("--no-html", *words) == 2
+            assert "full is in use by another run_all.py" in capfd.readouterr().err
+        assert (sleepy.runs / "full" / "run.json").read_bytes() == before
+        assert process.poll() is None
+    assert awake(sleepy) == 0
+
+
+def test_a_nearly_full_disk_is_refused_at_the_start(sleepy, monkeypatch, capfd):
+    monkeypatch.setattr(runs, "NEEDED_BYTES", 1e18)
+    assert sleepy.run("--no-html") == 2
+    assert "needs 1,000,000,000,000 MB" in capfd.readouterr().err
+    assert not sleepy.runs.exists()
+
+
+def test_a_damaged_record_of_the_run_is_not_overwritten(sleepy, capfd):
+    record = sleepy.runs / "full" / "run.json"
+    record.parent.mkdir(parents=True)
+    record.write_text('{"status": "fin')
+    assert sleepy.run("--no-html") == 2
+    assert "run.json of full cannot be read" in capfd.readouterr().err
+    assert record.read_text() == '{"status": "fin'
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of two megabytes, where the machine lets us make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small file system can be made here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_and_what_is_finished_is_kept(study, small_disk, monkeypatch, capfd):
+    monkeypatch.setattr(runs, "NEEDED_BYTES", 0)
+    study.runs = small_disk
+    study.add("01_records", "records_its_parameters")
+    study.add("02_fills", "fills_the_disk")
+    study.add("03_records", "records_its_parameters")
+    folder = small_disk / "full"
+    assert study.run("--no-html") == 1
+    out, err = capfd.readouterr()
+    assert "No space left on device" in out + err and "Traceback" not in out + err
+    assert study.statuses()["01_records"] == "finished"
+    assert study.statuses()["02_fills"] != "finished"
+    assert no_half_files(folder)
+    (folder / "filler").unlink()
+    study.add("02_fills", "records_its_parameters")
+    assert study.run("--no-html") == 0
+    assert set(study.statuses().values()) == {"finished"}
+    assert len(study.seen("full")) == 3  # the first was not run again
+
+
+def test_a_disk_that_cannot_be_written_is_refused(study, small_disk, monkeypatch, capfd):
+    monkeypatch.setattr(runs, "NEEDED_BYTES", 0)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    study.add("01_records", "records_its_parameters")
+    assert study.run("--no-html", "--out", str(small_disk / "here")) == 2
+    assert "--out must be a folder that can be written" in capfd.readouterr().err
+    study.runs = small_disk
+    assert study.run("--no-html") == 2
+    assert "must be one that can be written; received: Read-only" in capfd.readouterr().err

@@ -1,0 +1,77 @@
+"""A study of tiny notebooks, for tests of the runner with real processes."""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from cifar_helpers import pipeline
+from cifar_helpers.options import Arguments
+
+FIXTURES = Path(__file__).with_name("notebooks")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class TinyStudy:
+    def __init__(self, root: Path):
+        self.root, self.notebooks, self.runs = root, root / "sources", root / "runs"
+        self.notebooks.mkdir()
+
+    def add(self, name: str, fixture: str) -> None:
+        shutil.copy(FIXTURES / f"{fixture}.ipynb", self.notebooks / f"{name}.ipynb")
+
+    def run(self, *words: str) -> int:
+        import run_all
+
+        arguments = Arguments.from_namespace(run_all.build_parser().parse_args(words))
+        return pipeline.run(arguments, notebooks_dir=self.notebooks, runs_dir=self.runs)
+
+    def record(self, name: str = "full") -> dict:
+        return json.loads((self.runs / name / "run.json").read_text())
+
+    def statuses(self, name: str = "full") -> dict[str, str]:
+        entries = self.record(name)["notebooks"]
+        return {notebook: entry["status"] for notebook, entry in entries.items()}
+
+    def seen(self, name: str) -> list[dict]:
+        """The parameters that `records_its_parameters` was run with, each time."""
+        return [
+            json.loads(path.read_text()) for path in sorted((self.runs / name / "seen").iterdir())
+        ]
+
+    def add_foreign_kernel(self) -> None:
+        """Another kernel that is called python3 and comes first on the search path."""
+        folder = self.root / "jupyter" / "kernels" / "python3"
+        folder.mkdir(parents=True)
+        spec = {"argv": ["false"], "display_name": "another", "language": "python"}
+        (folder / "kernel.json").write_text(json.dumps(spec))
+
+    def process(self, *words: str) -> list[str]:
+        """The command line that runs this study in a process of its own."""
+        program = (
+            "import sys, pathlib, run_all\n"
+            "from cifar_helpers import options, pipeline\n"
+            "if __name__ == '__main__':\n"
+            "    words = run_all.build_parser().parse_args(sys.argv[1:])\n"
+            "    sys.exit(pipeline.run(options.Arguments.from_namespace(words),\n"
+            f"        notebooks_dir=pathlib.Path({str(self.notebooks)!r}),\n"
+            f"        runs_dir=pathlib.Path({str(self.runs)!r})))\n"
+        )
+        script = self.root / "run_tiny.py"
+        script.write_text(program)
+        return [sys.executable, str(script), *words]
+
+
+def is_gone(pid_file: Path) -> bool:
+    """Whether the process whose id is in the file ends within a few seconds."""
+    pid = int(pid_file.read_text())
+    for _ in range(50):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
