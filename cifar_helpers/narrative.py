@@ -619,6 +619,8 @@ def about(found: list[Result]) -> str:
         lines.append(
             "Transfer rows here use EfficientNet-Lite0; the published ones EfficientNetV2B0."
         )
+    if fewer:
+        lines.append("Training times of transfer rows leave out what an earlier row left cached.")
     lines.append(
         "The interval says what it covers: the choice of test images, or the seeds. *Gap* is "
         "training minus validation accuracy of the last epoch, in points; *published* is the "

@@ -298,21 +298,6 @@ def confusion_matrix(matrix, class_names) -> Figure:
     return figure
 
 
-def classification_report(per_class) -> pd.DataFrame:
-    """Precision, recall and F1 of each class as a table, with their plain mean in the last row.
-
-    Args:
-        per_class: as `metrics.per_class` gives.
-
-    Returns:
-        A data frame by class: fractions rounded to three digits, and support in images.
-    """
-    table = pd.DataFrame(per_class).set_index("class")
-    table = table[["precision", "recall", "f1", "support"]]
-    mean = table.mean().rename("mean").to_frame().T.assign(support=table["support"].sum())
-    return pd.concat([table, mean]).astype({"support": int}).round(3).rename_axis("class")
-
-
 def calibration(calibration: dict, *, model: str = "") -> Figure:
     """Reliability diagram: accuracy against confidence, a dot a bin.
 

@@ -399,17 +399,6 @@ def test_confusion_matrix_takes_a_class_without_images():
     assert "0 0.0 %" in texts(plotting.confusion_matrix([[0, 0], [0, 6]], ["cat", "dog"]))
 
 
-def test_classification_report_has_a_row_a_class_and_the_mean(record):
-    table = plotting.classification_report(record["per_class"])
-    assert list(table.index) == [*NAMES, "mean"]
-    assert list(table.columns) == ["precision", "recall", "f1", "support"]
-    assert table.loc["cat", "recall"] == pytest.approx(record["per_class"][3]["recall"], abs=5e-4)
-    assert table.loc["mean", "f1"] == pytest.approx(
-        np.mean([row["f1"] for row in record["per_class"]]), abs=5e-4
-    )
-    assert table.loc["mean", "support"] == 200
-
-
 def test_calibration_draws_a_dot_a_bin_growing_with_its_count():
     diagram = {
         "ece": 0.032,
