@@ -163,7 +163,7 @@ def _ours(model: str, images, labels, batch: int, precision: str) -> Callable:
     network = training.build(recipe, precision=precision)
     steps = len(labels) // batch
     training.compile_for(network, recipe.phases[0], steps, recipe.label_smoothing)
-    batches = _ReadyMade(images, labels, batch)
+    batches = training.feed(_ReadyMade(images, labels, batch))
     return lambda: network.fit(batches, shuffle=False, verbose=0)
 
 
@@ -175,7 +175,7 @@ def _stock(model: str, images, labels, batch: int, *, jit_compile: bool) -> Call
     models.BatchNormalization = ours
     loss = "sparse_categorical_crossentropy"
     network.compile("adam", loss, metrics=["accuracy"], jit_compile=jit_compile)
-    batches = _ReadyMade(images, labels, batch)
+    batches = training.feed(_ReadyMade(images, labels, batch))
     return lambda: network.fit(batches, shuffle=False, verbose=0)
 
 
@@ -285,8 +285,8 @@ def feeding_share(rounds: int) -> dict:
             fed = data.Batches(images, labels, batch, policy=recipe.augmentation)
             ready = _ReadyMade(images, labels, batch)
             fit = {
-                "fed": lambda n=network, b=fed: n.fit(b, shuffle=False, verbose=0),
-                "ready": lambda n=network, b=ready: n.fit(b, shuffle=False, verbose=0),
+                "fed": partial(network.fit, training.feed(fed), verbose=0),
+                "ready": partial(network.fit, training.feed(ready), verbose=0),
             }
             seconds = _alternate(fit, rounds)
             share = 1 - 1 / _ratio(seconds["fed"], seconds["ready"])
@@ -349,14 +349,13 @@ def _train_plainly(recipe: recipes.Recipe, splits: data.Splits, weights) -> None
     """The same training with the whole network run in every epoch, frozen part and all."""
     phase = recipe.phases[0]
     images, labels = splits.train.images, splits.train.labels
+    held_out = splits.validation.images, splits.validation.labels
     network = training.build(recipe, weights)
     training.compile_for(network, phase, len(labels) // phase.batch_size)
     network.fit(
-        data.Batches(images, labels, phase.batch_size, policy=recipe.augmentation),
+        training.feed(data.Batches(images, labels, phase.batch_size, policy=recipe.augmentation)),
         epochs=phase.epochs,
-        validation_data=(splits.validation.images, splits.validation.labels),
-        validation_batch_size=phase.batch_size,
-        shuffle=False,
+        validation_data=training.feed(data.Batches(*held_out, phase.batch_size, shuffle=False)),
         verbose=0,
     )
 

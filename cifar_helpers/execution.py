@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -296,6 +296,15 @@ def run_apart(function, *arguments):
     """Call a function in a process of its own and return what it returns.
 
     For work that imports Keras or fills memory, which the runner itself should not.
+
+    Raises:
+        UserError: if the process was killed.
     """
     with local_executor() as executor:
-        return executor.submit(function, *arguments).result()
+        try:
+            return executor.submit(function, *arguments).result()
+        except BrokenExecutor as error:
+            raise UserError(
+                "the process that checks data and weights was killed, often for want of memory: "
+                "about 1 GB must be free. Close something, or try again."
+            ) from error

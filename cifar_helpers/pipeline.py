@@ -59,11 +59,10 @@ def run(arguments: Arguments, *, notebooks_dir: Path = NOTEBOOKS, runs_dir: Path
         print(f"run_all.py: error: {error}", file=sys.stderr)
         return MISUSE
     except OSError as error:
-        what = error.strerror or str(error)
         where = f" ({shown(Path(error.filename))})" if error.filename else ""
         print(
-            f"run_all.py: error: the run's folder must stay writable; received: {what}{where}. "
-            "What is finished is kept; make room or mend it, and the same command continues.",
+            f"run_all.py: error: the run cannot go on: {error.strerror or error}{where}. What is "
+            "finished is kept; when it is mended, the same command continues.",
             file=sys.stderr,
         )
         return FAILURE
@@ -126,10 +125,8 @@ def _prepare_inputs(request: Request) -> dict:
         return {}
     print("Checking the data ...", flush=True)
     arguments = request.arguments
-    needs_weights = any("weights_file" in notebook.types for notebook in request.notebooks)
-    asked_for_weights = arguments.weights_file or arguments.backbone not in (None, "auto")
     weights = None
-    if needs_weights and asked_for_weights:
+    if any("weights_file" in notebook.types for notebook in request.notebooks):
         weights = (arguments.backbone or "auto", _absolute(arguments.weights_file))
     data_dir = _absolute(arguments.data_dir)
     return execution.run_apart(resolve_inputs, arguments.dataset or "auto", data_dir, weights)
@@ -141,7 +138,7 @@ def resolve_inputs(dataset: str, data_dir: str, weights: tuple[str, str] | None)
     Args:
         dataset: one of `options.DATASETS`.
         data_dir: folder or archive, or "".
-        weights: backbone and weights file to check, or None.
+        weights: backbone and weights file to check, or None where no notebook needs any.
 
     Returns:
         As for `_prepare_inputs`.

@@ -284,7 +284,10 @@ def evaluate(run: Run, *, out: str = "") -> "results.Result":
 
 def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Class probabilities, float32 `(n, classes)`, of uint8 images `(n, 32, 32, 3)`."""
-    return model.predict(images, batch_size=_evaluation_batch(model), verbose=0)
+    if layers.on_tensorflow_cpu():
+        model.jit_compile = False  # a network that is not compiled would go through XLA
+    batches = _in_order(model, images, np.zeros(len(images), "int64"))
+    return model.predict(feed(batches), verbose=0)
 
 
 def _evaluation_batch(model: keras.Model) -> int:
@@ -321,11 +324,10 @@ def _run_phase(run: Run, log: "_Log", number: int) -> None:
     log.begin_phase(number, model, callbacks)
     if not log.phase_is_over:
         model.fit(
-            batches,
+            feed(batches),
             epochs=phase.epochs,
             initial_epoch=log.epochs_in_phase,
-            validation_data=validation,
-            validation_batch_size=_evaluation_batch(model),
+            validation_data=feed(validation),
             callbacks=[*callbacks, log],
             shuffle=False,  # the batches are in their own, seeded order
             verbose=0,
@@ -349,9 +351,48 @@ def _phase_inputs(run: Run, phase: Phase, epoch: int):
             views = [_activations(run, trunk, view) for view in views]
             held_out = _activations(run, trunk, validation.images)
             batches = _ViewBatches(views, train.labels, **options)
-            return batches, tail, (held_out, validation.labels)
+            return batches, tail, _in_order(tail, held_out, validation.labels)
     batches = data.Batches(train.images, train.labels, policy=run.recipe.augmentation, **options)
-    return batches, model, (validation.images, validation.labels)
+    return batches, model, _in_order(model, validation.images, validation.labels)
+
+
+def _in_order(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> data.Batches:
+    return data.Batches(images, labels, _evaluation_batch(model), shuffle=False)
+
+
+def feed(batches: data.Batches):
+    """Batches as `fit` and `predict` take them in without delay.
+
+    Keras would wrap them in a `tf.data` pipeline that tunes itself. When an epoch ends TensorFlow
+    2.21 often sits idle until the tuner wakes, 5, 10, 20 or 41 s after the epoch's beginning: one
+    that had taken 22 s took 41.
+
+    Args:
+        batches: of images or activations, of any order and augmentation.
+
+    Returns:
+        With TensorFlow the same batches as a `tf.data.Dataset` that does not tune itself, else the
+        batches.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return batches
+    import tensorflow as tf
+
+    def epoch():
+        batches.on_epoch_begin()
+        for index in range(len(batches)):
+            batch = batches[index]
+            if index == len(batches) - 1:  # nobody asks what comes after the last one
+                batches.on_epoch_end()
+            yield batch
+
+    signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in batches[0])
+    dataset = tf.data.Dataset.from_generator(epoch, output_signature=signature)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(2)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1
+    return dataset.with_options(options)
 
 
 def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray:
