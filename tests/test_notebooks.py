@@ -77,7 +77,7 @@ def test_the_first_code_cell_holds_the_parameters_one_a_line(notebook):
     cell = _code(content)[0]
     assert cell.metadata.tags == ["parameters"]
     for line in cell.source.splitlines():
-        assert re.fullmatch(r"\w+: (str|int|list) = [^=#]+  # [^=]+", line), line
+        assert re.fullmatch(r"\w+: (str|int|list|bool) = [^=#]+  # [^=]+", line), line
 
 
 def test_code_cells_are_short_and_act_on_this_environment_only(notebook):
