@@ -35,8 +35,9 @@ __all__ = [
 
 POLICIES = ("none", "flip", "crop_flip", "crop2_flip", "reference")
 
-_CHUNK = 500  # images a step, so that what is worked on stays in the processor's cache
-_AFFINE_CHUNK = 2_000
+# Images a step. To map new memory takes longer than to fill it: few are worked on in memory that
+# is used again, or as many as keep all cores busy.
+_CHUNK, _AFFINE_CHUNK = 32, 4_000
 _AUGMENTATION, _FLIPS, _ORDER = range(3)  # one stream of random numbers for each purpose
 
 
@@ -307,7 +308,11 @@ def _split(
 
 
 def crop(
-    images: np.ndarray, rng: np.random.Generator, padding: int = 4, mode: str = "reflect"
+    images: np.ndarray,
+    rng: np.random.Generator,
+    padding: int = 4,
+    mode: str = "reflect",
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Pad each image on all sides and cut the original size out at a random place.
 
@@ -316,6 +321,7 @@ def crop(
         rng: decides the places.
         padding: pixels a side.
         mode: how to pad, as in `numpy.pad`.
+        out: where the result goes; new memory if None.
 
     Returns:
         uint8, the same shape.
@@ -323,7 +329,7 @@ def crop(
     count, height, width, channels = images.shape
     places = rng.integers(0, 2 * padding + 1, size=(count, 2))
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    cropped = np.empty_like(images)
+    cropped = np.empty_like(images) if out is None else out
     for start in range(0, count, _CHUNK):
         chunk = slice(start, start + _CHUNK)
         top, left = places[chunk].T
@@ -335,20 +341,25 @@ def crop(
     return cropped
 
 
-def flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def flip(
+    images: np.ndarray, rng: np.random.Generator, out: np.ndarray | None = None
+) -> np.ndarray:
     """Mirror each image left to right with probability one half.
 
     Args:
         images: uint8 `(n, height, width, channels)`.
         rng: decides which.
+        out: where the result goes, which may be `images`; new memory if None.
 
     Returns:
         uint8, the same shape.
     """
-    return _flip_where(images, rng.random(len(images)) < 0.5)
+    return _flip_where(images, rng.random(len(images)) < 0.5, out)
 
 
-def alternating_flip(images: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+def alternating_flip(
+    images: np.ndarray, seed: int, epoch: int, out: np.ndarray | None = None
+) -> np.ndarray:
     """Mirror a random half of the images, and the other half in the next epoch.
 
     Every two epochs in a row show each image both ways, where independent flips would show half
@@ -361,18 +372,26 @@ def alternating_flip(images: np.ndarray, seed: int, epoch: int) -> np.ndarray:
         images: uint8 `(n, height, width, channels)`, the same images in the same order each epoch.
         seed: decides which half.
         epoch: number of the epoch, from 0.
+        out: where the result goes, which may be `images`; new memory if None.
 
     Returns:
         uint8, the same shape.
     """
     first = np.random.default_rng((seed, _FLIPS)).integers(0, 2, size=len(images))
-    return _flip_where(images, (first + epoch) % 2 == 1)
+    return _flip_where(images, (first + epoch) % 2 == 1, out)
 
 
-def _flip_where(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    flipped = images.copy()
-    backwards = np.arange(images.shape[2])[::-1]
-    flipped[chosen] = np.take(images[chosen], backwards, axis=2)
+def _flip_where(images: np.ndarray, chosen: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    flipped = np.empty_like(images) if out is None else out
+    if flipped is not images:
+        flipped[:] = images
+    for start in range(0, len(images), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        picked = images[chunk][chosen[chunk]]
+        backwards = np.empty_like(picked)
+        for channel in range(images.shape[-1]):  # faster than moving pixel by pixel
+            backwards[..., channel] = picked[:, :, ::-1, channel]
+        flipped[chunk][chosen[chunk]] = backwards
     return flipped
 
 
@@ -383,6 +402,7 @@ def affine(
     shift: float = 0.1,
     zoom: float = 0.1,
     flip: bool = True,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rotate, shift, zoom and mirror each image by random amounts, in one bilinear resampling.
 
@@ -395,6 +415,7 @@ def affine(
         shift: at most, as a share of the height and of the width, either way.
         zoom: the section shown is 1 - zoom to 1 + zoom of the height, and of the width.
         flip: whether to mirror left to right with probability one half.
+        out: where the result goes; new memory if None.
 
     Returns:
         uint8, the same shape.
@@ -417,7 +438,7 @@ def affine(
     transforms = np.zeros((count, 8), np.float32)
     transforms[:, [0, 1, 3, 4]] = matrix.reshape(4, count).T
     transforms[:, [2, 5]] = offset.T
-    result = np.empty_like(images)
+    result = np.empty_like(images) if out is None else out
     for start in range(0, count, _AFFINE_CHUNK):
         chunk = slice(start, start + _AFFINE_CHUNK)
         sampled = keras.ops.image.affine_transform(
@@ -431,7 +452,9 @@ def affine(
     return result
 
 
-def augment(images: np.ndarray, policy: str, *, seed: int, epoch: int) -> np.ndarray:
+def augment(
+    images: np.ndarray, policy: str, *, seed: int, epoch: int, out: np.ndarray | None = None
+) -> np.ndarray:
     """A whole epoch's images, augmented; the same for the same seed and epoch.
 
     Args:
@@ -441,6 +464,7 @@ def augment(images: np.ndarray, policy: str, *, seed: int, epoch: int) -> np.nda
             shifts and zoom to 10 %, random flip).
         seed: of the run.
         epoch: number of the epoch, from 0.
+        out: where the result goes, but with "none"; new memory if None.
 
     Returns:
         uint8, the same shape; with "none" the images themselves.
@@ -454,10 +478,11 @@ def augment(images: np.ndarray, policy: str, *, seed: int, epoch: int) -> np.nda
     if policy == "none":
         return images
     if policy == "reference":
-        return affine(images, rng)
-    if policy != "flip":
-        images = crop(images, rng, padding=4 if policy == "crop_flip" else 2)
-    return alternating_flip(images, seed, epoch)
+        return affine(images, rng, out=out)
+    if policy == "flip":
+        return alternating_flip(images, seed, epoch, out)
+    cropped = crop(images, rng, padding=4 if policy == "crop_flip" else 2, out=out)
+    return alternating_flip(cropped, seed, epoch, out=cropped)
 
 
 # --- Batches -------------------------------------------------------------------------------------
@@ -503,6 +528,8 @@ class Batches(keras.utils.PyDataset):
         self.images, self.labels = images, labels
         self.batch_size, self.policy, self.shuffle = batch_size, policy, shuffle
         self.seed, self.epoch = seed, epoch
+        # One piece of memory for all epochs, since new memory is slow.
+        self._augmented = images if policy == "none" else np.empty_like(images)
         self._prepared = None
         self._served = -1
         self._prepare()
@@ -542,8 +569,8 @@ class Batches(keras.utils.PyDataset):
         """Augment and order the present epoch, once."""
         if self._prepared == self.epoch:
             return
-        self._augmented = None  # let the last epoch's images go before making the next
-        self._augmented = augment(self.images, self.policy, seed=self.seed, epoch=self.epoch)
+        options = {"seed": self.seed, "epoch": self.epoch, "out": self._augmented}
+        augment(self.images, self.policy, **options)
         self._order = np.arange(len(self.images))
         if self.shuffle:
             np.random.default_rng((self.seed, _ORDER, self.epoch)).shuffle(self._order)
