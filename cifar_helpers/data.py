@@ -341,9 +341,7 @@ def crop(
     return cropped
 
 
-def flip(
-    images: np.ndarray, rng: np.random.Generator, out: np.ndarray | None = None
-) -> np.ndarray:
+def flip(images: np.ndarray, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
     """Mirror each image left to right with probability one half.
 
     Args:

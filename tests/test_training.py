@@ -1,3 +1,6 @@
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -334,3 +337,36 @@ def test_a_training_that_was_stopped_before_its_record_keeps_its_fine_tuned_laye
     counts = [models.parameter_counts(run.model) for run in (finished, again)]
     assert counts[0] == counts[1] and counts[0]["trainable"] > 3_000_000
     assert again.best_epoch == finished.best_epoch
+
+
+DETERMINISTIC = """
+import json
+from dataclasses import replace
+from cifar_helpers import data, recipes, results, training
+
+splits = data.load("toy", train_size=64)
+for model in recipes.MODELS:
+    recipe = replace(recipes.select(model, ["improved"], epochs=1)[0], image_size=32)
+    run = training.train(
+        recipe, splits, seed=0, weights="efficientnet-lite0", deterministic=True, verbose=False
+    )
+    record = training.evaluate(run).record
+    without = results.parameters_hash(
+        recipe, 0, run.splits, "efficientnet-lite0", precision=run.precision
+    )
+    found = record["deterministic"], record["parameters_hash"], without, record["test"]["loss"]
+    print("found", json.dumps(found))
+"""
+
+
+def test_every_model_trains_with_deterministic_kernels():
+    # In a process of its own: TensorFlow cannot be told to go back.
+    ran = subprocess.run([sys.executable, "-c", DETERMINISTIC], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("found")]
+    assert len(lines) == len(recipes.MODELS)
+    for line in lines:
+        deterministic, name, without, loss = json.loads(line.removeprefix("found"))
+        assert deterministic is True
+        assert name != without  # neither record is ever found in place of the other
+        assert 0 < loss < 10
