@@ -54,8 +54,11 @@ def write_pages(folder: Path, record: dict, rows: list[dict]) -> None:
         if not output or not (folder / output).exists():
             continue
         page = folder / "html" / f"{name}.html"
-        if not page.exists() or page.stat().st_mtime < (folder / output).stat().st_mtime:
+        # A page bears its notebook's time, so that a clock that was set back leaves no stale one.
+        executed = (folder / output).stat().st_mtime_ns
+        if not page.exists() or page.stat().st_mtime_ns != executed:
             write_text(page, notebook_page(folder / output))
+            os.utime(page, ns=(executed, executed))
         entry["page"] = page.name
         entry["title"] = _title(folder / output) or name
     write_text(

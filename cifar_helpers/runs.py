@@ -239,7 +239,11 @@ def _check_same_settings(folder: Path, earlier: dict, asked: dict) -> None:
 
 
 def _set_aside(folder: Path) -> None:
-    aside = folder.with_name(f"{folder.name}.{datetime.now():%Y%m%d-%H%M%S}")
+    name = f"{folder.name}.{datetime.now():%Y%m%d-%H%M%S}"
+    aside, number = folder.with_name(name), 1
+    while aside.exists():  # the clock was set back, or the second is not over
+        number += 1
+        aside = folder.with_name(f"{name}-{number}")
     os.rename(folder, aside)
     print(f"The earlier run is kept as {shown(aside)}.")
 

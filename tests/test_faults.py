@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -160,6 +161,38 @@ def test_a_damaged_record_of_the_run_is_not_overwritten(sleepy, capfd):
     assert sleepy.run("--no-html") == 2
     assert "run.json of full cannot be read" in capfd.readouterr().err
     assert record.read_text() == '{"status": "fin'
+
+
+def test_a_clock_set_back_makes_nothing_stale_or_new(study, capfd):
+    study.add("01_records", "records_its_parameters")
+    assert study.run() == 0
+    folder = study.runs / "full"
+    tomorrow = time.time() + 86_400  # what was the time when all of it was written
+    for path in folder.rglob("*"):
+        os.utime(path, (tomorrow, tomorrow))
+    capfd.readouterr()
+    assert study.run() == 0
+    assert "01_records: finished · in an earlier run" in capfd.readouterr().out
+    source = study.notebooks / "01_records.ipynb"
+    source.write_text(source.read_text().replace('epochs:\\"', 'cap:\\"'))
+    assert study.run() == 0
+    assert "cap: 0" in (folder / "html" / "01_records.html").read_text()
+    assert study.record()["notebooks"]["01_records"]["seconds"] >= 0
+
+
+def test_two_fresh_runs_within_a_second_keep_both_earlier_ones(tmp_path, monkeypatch):
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(runs, "datetime", Stopped)
+    for number in range(3):
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "kept").write_text(str(number))
+        runs._set_aside(tmp_path / "full")
+    kept = sorted(path.read_text() for path in tmp_path.glob("full.*/kept"))
+    assert kept == ["0", "1", "2"]
 
 
 @pytest.fixture
