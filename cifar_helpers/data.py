@@ -37,7 +37,7 @@ POLICIES = ("none", "flip", "crop_flip", "crop2_flip", "reference")
 
 # Images a step. To map new memory takes longer than to fill it: few are worked on in memory that
 # is used again, or as many as keep all cores busy.
-_CHUNK, _AFFINE_CHUNK = 32, 4_000
+_CHUNK, _AFFINE_CHUNK = 32, 1_000
 _AUGMENTATION, _FLIPS, _ORDER = range(3)  # one stream of random numbers for each purpose
 
 

@@ -298,13 +298,13 @@ def run_apart(function, *arguments):
     For work that imports Keras or fills memory, which the runner itself should not.
 
     Raises:
-        UserError: if the process was killed.
+        OSError: if the process was killed.
     """
     with local_executor() as executor:
         try:
             return executor.submit(function, *arguments).result()
         except BrokenExecutor as error:
-            raise UserError(
+            raise OSError(
                 "the process that checks data and weights was killed, often for want of memory: "
-                "about 1 GB must be free. Close something, or try again."
+                "about 1 GB must be free"
             ) from error

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from tiny_study import is_gone
 
-from cifar_helpers import runs
+from cifar_helpers import execution, pipeline, runs
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -121,6 +121,18 @@ def test_a_killed_worker_fails_its_notebook_alone(sleepy, environment):
     assert is_gone(kernel_file(sleepy))
     assert sleepy.statuses() == {"01_sleeps": "failed", "02_records": "finished"}
     assert awake(sleepy) == 0
+
+
+def test_a_killed_check_of_the_data_is_told(sleepy, monkeypatch, capfd):
+    with pytest.raises(OSError, match="was killed, often for want of memory"):
+        execution.run_apart(signal.raise_signal, signal.SIGKILL)
+
+    def killed(request):
+        execution.run_apart(signal.raise_signal, signal.SIGKILL)
+
+    monkeypatch.setattr(pipeline, "_prepare_inputs", killed)
+    assert sleepy.run("--no-html") == 1
+    assert "the same command continues" in capfd.readouterr().err
 
 
 def test_a_killed_kernel_fails_its_notebook_alone(sleepy, environment):
