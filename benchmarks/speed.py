@@ -33,7 +33,7 @@ JSON = ROOT / "benchmarks" / "speed.json"
 
 BATCHES = {"baseline_cnn": 64, "vgg10": 128, "resnet20": 128}
 IMAGES = {"baseline_cnn": 12_800, "vgg10": 6_400, "resnet20": 2_560}
-FED_IMAGES = 20_000  # half an epoch of the study's, so that what happens once weighs little
+FED_IMAGES = 10_000  # so many that what happens once weighs little
 # Multiply-adds of training: forward, and twice as many backward; two operations each.
 OPERATIONS_PER_MULTIPLY_ADD = 6
 

@@ -86,7 +86,7 @@ def test_a_signal_ends_the_kernel_and_the_command_continues(sleepy, environment,
     with running(sleepy, environment) as process:
         send = os.killpg if whole_group else os.kill
         send(process.pid, getattr(signal, name))
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     # A terminal that closes also ends Python's own helper processes, which it then complains of.
     assert err.startswith(
@@ -103,7 +103,7 @@ def test_a_killed_runner_leaves_no_process_and_no_lock(sleepy, environment):
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.communicate()
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, alive = psutil.wait_procs(family, timeout=60)
     assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
     assert is_gone(kernel_file(sleepy))
     assert sleepy.statuses()["01_sleeps"] == "running"  # nobody was left to write anything else
@@ -115,7 +115,7 @@ def test_a_killed_worker_fails_its_notebook_alone(sleepy, environment):
     with running(sleepy, environment) as process:
         kernel = psutil.Process(int(kernel_file(sleepy).read_text()))
         kernel.parent().kill()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (1, "")
     assert "01_sleeps failed in BrokenProcessPool: the process that ran" in out
     assert is_gone(kernel_file(sleepy))
@@ -138,7 +138,7 @@ def test_a_killed_check_of_the_data_is_told(sleepy, monkeypatch, capfd):
 def test_a_killed_kernel_fails_its_notebook_alone(sleepy, environment):
     with running(sleepy, environment) as process:
         os.kill(int(kernel_file(sleepy).read_text()), signal.SIGKILL)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (1, "")
     assert "01_sleeps failed in cell 3 (import os): DeadKernelError: Kernel died" in out
     assert sleepy.statuses() == {"01_sleeps": "failed", "02_records": "finished"}

@@ -66,7 +66,7 @@ def kill_one(process: subprocess.Popen, choose: random.Random) -> str:
 def end(process: subprocess.Popen, family: list) -> None:
     """Let the runner end, and wait for its processes to notice."""
     process.communicate(timeout=300)
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
 
 

@@ -241,7 +241,7 @@ def test_bad_argument_is_one_line_and_creates_nothing(study, capfd, words, messa
 )
 def test_bad_command_line_is_one_line(words, message):
     command = [sys.executable, str(ROOT / "run_all.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
 
