@@ -341,18 +341,17 @@ def crop(
     return cropped
 
 
-def flip(images: np.ndarray, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
+def flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mirror each image left to right with probability one half.
 
     Args:
         images: uint8 `(n, height, width, channels)`.
         rng: decides which.
-        out: where the result goes, which may be `images`; new memory if None.
 
     Returns:
         uint8, the same shape.
     """
-    return _flip_where(images, rng.random(len(images)) < 0.5, out)
+    return _flip_where(images, rng.random(len(images)) < 0.5)
 
 
 def alternating_flip(
@@ -379,7 +378,9 @@ def alternating_flip(
     return _flip_where(images, (first + epoch) % 2 == 1, out)
 
 
-def _flip_where(images: np.ndarray, chosen: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+def _flip_where(
+    images: np.ndarray, chosen: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
     flipped = np.empty_like(images) if out is None else out
     if flipped is not images:
         flipped[:] = images
