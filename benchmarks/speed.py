@@ -303,7 +303,7 @@ def feeding_share(rounds: int) -> dict:
                 "fed": partial(network.fit, training.feed(fed), shuffle=False, verbose=0),
                 "ready": partial(network.fit, training.feed(ready), shuffle=False, verbose=0),
             }
-            seconds = _alternate(fit, rounds)
+            seconds = _alternate(fit, 3 * rounds)  # a few percent are hard to see
             share = 1 - 1 / _ratio(seconds["fed"], seconds["ready"])
             alone = _feeding_alone(fed) / statistics.median(seconds["fed"])
             rows[f"{model} {recipe.name}"] = {"share": share, "alone": alone, **seconds}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from cifar_helpers import metrics, models, plotting, results, training
+from cifar_helpers import metrics, models, plotting, recipes, results, training
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.results import Result
 
@@ -305,17 +305,22 @@ def _calibration_line(best: Result) -> str:
     return f"Its mean confidence is {percent(confidence)}: {verdict} (expected calibration error {error})."
 
 
-def _short_line(found: list[Result]) -> list[str]:
-    """Says so where trainings were shorter than the recipes are written."""
-    capped = [
+def _short(found: list[Result]) -> list[Result]:
+    """The trainings that were shorter than their recipes are written."""
+    return [
         result
         for result in found
         if result.recipe and result.record["epochs"]["requested"] < result.recipe.epochs
     ]
-    if not capped:
+
+
+def _short_line(found: list[Result]) -> list[str]:
+    """Says so where trainings were shorter than the recipes are written."""
+    short = _short(found)
+    if not short:
         return []
     return [
-        f"{len(capped)} of {len(found)} trainings were **cut short** by a cap on their epochs: "
+        f"{len(short)} of {len(found)} trainings were **cut short** by a cap on their epochs: "
         "figures are provisional."
     ]
 
@@ -594,6 +599,37 @@ def markdown_table(found: list[Result]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def commands_table(found: list[Result]) -> str:
+    """How to train each row again and what to expect, as a Markdown table."""
+    lines = ["row | command | on | training takes | test accuracy to expect", "--- | " * 4 + "---"]
+    table = results.results_table(found)
+    groups = results.by_recipe(found).values()
+    for group, (_, row) in zip(groups, table.iterrows(), strict=True):
+        machines = dict.fromkeys(machine(result.record["hardware"]) for result in group)
+        cells = [
+            f"{plotting.MODEL_LABELS[row['model']]}, {row['recipe']}",
+            f"`run_all.py {_arguments(group)}`",
+            "; ".join(machines),
+            duration(sum(result.record["seconds"]["train"] for result in group)),
+            f"{100 * row['low']:.1f} – {100 * row['high']:.1f} % ({row['interval']})",
+        ]
+        lines.append(" | ".join(cells))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _arguments(group: list[Result]) -> str:
+    """What `run_all.py` takes to train these again: one recipe, each with another seed."""
+    record = group[0].record
+    number = 1 + recipes.MODELS.index(record["model"])
+    seeds = " ".join(str(result.record["seed"]) for result in group)
+    words = [f"--notebooks {number:02d} --recipes {record['recipe']} --seeds {seeds}"]
+    if _short(group):
+        words.append(f"--epochs {max(p['requested'] for p in record['epochs']['phases'])}")
+    if record["backbone"]:
+        words.append(f"--backbone {record['backbone']['backbone']}")
+    return " ".join(words)
+
+
 def about(found: list[Result]) -> str:
     """What a table of results is about: images, backbone, hardware, and how long a training was."""
     records = [result.record for result in found]
@@ -603,10 +639,13 @@ def about(found: list[Result]) -> str:
         images += " (a complete copy that is not byte for byte the official one)"
     machines = dict.fromkeys(machine(record["hardware"]) for record in records)
     lines = [f"Test accuracy on {images}, trained on {'; '.join(machines)}."]
-    if _short_line(found):
+    short = _short(found)
+    if short:
+        listed = ", ".join(dict.fromkeys(_short_label(result) for result in short))
+        which = "" if len(short) == len(found) else f" of {listed}"
         lines.append(
-            "**Shortened trainings, not the full study:** epochs were capped, as the column says "
-            "(run / asked for)."
+            f"**Shortened trainings{which}, not the full study:** epochs were capped, as the "
+            "column says (run / asked for)."
         )
     fewer = {
         record["dataset"]["train_images"] for record in records if record["model"] == "transfer"

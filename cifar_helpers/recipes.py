@@ -199,7 +199,7 @@ RECIPES = (
         model="vgg10",
         name="improved",
         changes="2-pixel crop and flip, AdamW to zero, weight averaging, dropout 0.1",
-        phases=(replace(_ADAMW, epochs=16, batch_size=128),),
+        phases=(replace(_ADAMW, epochs=50, batch_size=128),),
         augmentation="crop2_flip",
         dropout=0.1,
         validation_fraction=0.1,

@@ -226,7 +226,7 @@ def print_results(rows: list[dict]) -> None:
 
 
 def update_readme(root: Path) -> None:
-    """Make the README's results section, and its figure, from the records in `root`/results.
+    """Make the README's results and how to reproduce them, and its figure, from `root`/results.
 
     Args:
         root: the project's folder, with `README.md`; the figure goes to `docs/accuracy.png`.
@@ -235,14 +235,26 @@ def update_readme(root: Path) -> None:
 
     found = results.load_results(root)
     readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    write_text(readme, with_section(text, "results", readme_section(found)))
+    write_text(readme, with_results(readme.read_text(encoding="utf-8"), found))
     plotting.use_style()
     figure = plotting.model_comparison(narrative.comparison_rows(found))
     (root / "docs").mkdir(exist_ok=True)
     partial = root / "docs" / ".accuracy.partial.png"
     figure.savefig(partial, bbox_inches="tight")
     os.replace(partial, root / "docs" / "accuracy.png")
+
+
+def with_results(readme: str, found: list) -> str:
+    """The README's text with what it says of results made anew.
+
+    Args:
+        readme: the whole text.
+        found: results of one data set.
+    """
+    from cifar_helpers import narrative
+
+    readme = with_section(readme, "results", readme_section(found))
+    return with_section(readme, "commands", f"\n{narrative.commands_table(found)}\n")
 
 
 def with_section(readme: str, name: str, section: str) -> str:

@@ -1,4 +1,5 @@
 import io
+import itertools
 import os
 import pickle
 import tarfile
@@ -543,12 +544,15 @@ def test_an_unknown_policy_is_refused(pictures):
         data.augment(pictures, "mixup", seed=0, epoch=0)
 
 
-def test_a_crop_is_a_window_of_the_padded_image_and_every_place_occurs(pictures):
-    cropped = data.crop(pictures, np.random.default_rng(0), padding=1)
-    padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
-    places = [(top, left) for top in range(3) for left in range(3)]
+@pytest.mark.parametrize("padding", [1, 4])
+def test_a_crop_is_a_window_of_the_padded_image_and_every_place_occurs(padding):
+    pictures = np.random.default_rng(0).integers(0, 256, (700, 7, 9, 3), dtype=np.uint8)
+    cropped = data.crop(pictures, np.random.default_rng(0), padding=padding)
+    border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = np.pad(pictures, border, "reflect")
+    places = list(itertools.product(range(2 * padding + 1), repeat=2))
     found = [
-        [(padded[i, top : top + 32, left : left + 32] == crop).all() for top, left in places]
+        [(padded[i, top : top + 7, left : left + 9] == crop).all() for top, left in places]
         for i, crop in enumerate(cropped)
     ]
     assert (np.sum(found, axis=1) == 1).all() and np.any(found, axis=0).all()

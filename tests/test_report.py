@@ -16,7 +16,7 @@ def published():
 
 def test_the_readmes_results_are_those_of_the_records(published):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.with_section(readme, "results", report.readme_section(published)) == readme
+    assert report.with_results(readme, published) == readme
 
 
 def test_the_readmes_speeds_are_those_that_were_measured():
