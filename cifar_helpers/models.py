@@ -23,22 +23,29 @@ def _images() -> keras.KerasTensor:
     return layers.Input(IMAGE_SHAPE, name="images")
 
 
+def _rescaled(images, centred: bool):
+    # CIFAR-10's pixels have mean 121 and standard deviation 64.
+    scale, offset = (1 / 64, -121 / 64) if centred else (1 / 255, 0.0)
+    return layers.Rescaling(scale, offset=offset, name="rescale")(images)
+
+
 def _classifier(x, classes: int):
     # float32 whatever the compute precision: a bfloat16 softmax has three significant digits.
     return layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
 
 
-def baseline_cnn(*, classes: int = CLASSES) -> keras.Model:
+def baseline_cnn(*, classes: int = CLASSES, centred: bool = False) -> keras.Model:
     """Two convolutions, two poolings and two dense layers: 315,722 parameters for 10 classes.
 
     Args:
         classes: number of classes.
+        centred: bring pixels to about zero mean and unit variance rather than to [0, 1].
 
     Returns:
         An uncompiled model, images in [0, 255] -> probabilities.
     """
     images = _images()
-    x = layers.Rescaling(1 / 255, name="rescale")(images)
+    x = _rescaled(images, centred)
     for block, filters in enumerate((32, 64), start=1):
         x = layers.Conv2D(filters, 3, activation="relu", name=f"block{block}_conv")(x)
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
@@ -47,7 +54,7 @@ def baseline_cnn(*, classes: int = CLASSES) -> keras.Model:
     return keras.Model(images, _classifier(x, classes), name="baseline_cnn")
 
 
-def vgg10(*, classes: int = CLASSES, dropout: float = 0.2) -> keras.Model:
+def vgg10(*, classes: int = CLASSES, dropout: float = 0.2, centred: bool = False) -> keras.Model:
     """Stacked 3x3 convolutions after VGG: 402,986 parameters for 10 classes.
 
     The "10" counts five convolutions, three poolings and two dense layers. There is no batch
@@ -59,12 +66,13 @@ def vgg10(*, classes: int = CLASSES, dropout: float = 0.2) -> keras.Model:
     Args:
         classes: number of classes.
         dropout: rate after each pooling and before the classifier, in [0, 1).
+        centred: bring pixels to about zero mean and unit variance rather than to [0, 1].
 
     Returns:
         An uncompiled model, images in [0, 255] -> probabilities.
     """
     images = _images()
-    x = layers.Rescaling(1 / 255, name="rescale")(images)
+    x = _rescaled(images, centred)
     for block, (filters, convolutions) in enumerate(((32, 2), (64, 2), (128, 1)), start=1):
         for number in range(1, convolutions + 1):
             name = f"block{block}_conv{number}"
@@ -100,7 +108,7 @@ def _stage(x, filters: int, blocks: int, first_stride: int, name: str):
     return x
 
 
-def resnet20(*, classes: int = CLASSES) -> keras.Model:
+def resnet20(*, classes: int = CLASSES, centred: bool = False) -> keras.Model:
     """ResNet-20 for 32x32 images: 274,826 parameters for 10 classes, 273,258 of them trainable.
 
     Reference: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", section 4.2,
@@ -110,12 +118,13 @@ def resnet20(*, classes: int = CLASSES) -> keras.Model:
 
     Args:
         classes: number of classes.
+        centred: bring pixels to about zero mean and unit variance rather than to [0, 1].
 
     Returns:
         An uncompiled model, images in [0, 255] -> probabilities.
     """
     images = _images()
-    x = layers.Rescaling(1 / 255, name="rescale")(images)
+    x = _rescaled(images, centred)
     x = layers.Conv2D(16, 3, padding="same", name="stem_conv")(x)
     x = BatchNormalization(momentum=0.9, name="stem_bn")(x)
     x = layers.ReLU(name="stem_relu")(x)

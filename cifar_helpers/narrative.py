@@ -83,7 +83,7 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
     for recipe, _ in plan:
         columns[recipe.name] = {
             "what changes": recipe.changes,
-            **({"image size": f"{recipe.image_size} px"} if recipe.model == "transfer" else {}),
+            **_input_rows(recipe),
             "augmentation": _AUGMENTATIONS[recipe.augmentation],
             "dropout": "–" if recipe.dropout is None else f"{recipe.dropout:g}",
             "label smoothing": f"{recipe.label_smoothing:g}",
@@ -94,6 +94,12 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
         }
     left = {"text-align": "left", "vertical-align": "top", "max-width": "17em"}
     return _html(pd.DataFrame(columns).style.set_properties(**left), "recipes")
+
+
+def _input_rows(recipe: Recipe) -> dict[str, str]:
+    if recipe.model == "transfer":
+        return {"image size": f"{recipe.image_size} px"}
+    return {"pixels": "zero mean, unit variance" if recipe.centred else "in [0, 1]"}
 
 
 def _phase_rows(recipe: Recipe) -> dict[str, str]:

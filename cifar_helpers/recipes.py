@@ -86,6 +86,8 @@ class Recipe:
         phases: one, or for transfer learning two: feature extraction, then fine-tuning.
         augmentation: a policy of `data.augment`.
         dropout: rate of the model's dropout layers; None where it has none.
+        centred: whether pixels reach the first layer with about zero mean and unit variance, not
+            in [0, 1]; an EfficientNet has its own range.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         validation_fraction: share of the training images held out.
         image_size: for transfer learning, the backbone's input height and width in pixels.
@@ -98,6 +100,7 @@ class Recipe:
     phases: tuple[Phase, ...]
     augmentation: str = "none"
     dropout: float | None = None
+    centred: bool = False
     label_smoothing: float = 0.0
     validation_fraction: float = 0.2
     image_size: int = 32
@@ -165,9 +168,11 @@ RECIPES = (
     Recipe(
         model="baseline_cnn",
         name="improved",
-        changes="2-pixel crop and flip, AdamW to zero, weight averaging",
+        changes="centred pixels, 2-pixel crop and flip, AdamW to zero, weight averaging, label smoothing",
         phases=(_ADAMW,),
         augmentation="crop2_flip",
+        centred=True,
+        label_smoothing=0.05,
         validation_fraction=0.1,
     ),
     Recipe(
@@ -198,10 +203,11 @@ RECIPES = (
     Recipe(
         model="vgg10",
         name="improved",
-        changes="2-pixel crop and flip, AdamW to zero, weight averaging, dropout 0.1",
+        changes="centred pixels, 2-pixel crop and flip, AdamW to zero, weight averaging, dropout 0.1",
         phases=(replace(_ADAMW, epochs=50, batch_size=128),),
         augmentation="crop2_flip",
         dropout=0.1,
+        centred=True,
         validation_fraction=0.1,
     ),
     Recipe(

@@ -182,7 +182,7 @@ def build(
         if recipe.model == "transfer":
             return models.transfer(weights, image_size=recipe.image_size, dropout=recipe.dropout)
         options = {} if recipe.dropout is None else {"dropout": recipe.dropout}
-        return getattr(models, recipe.model)(**options)
+        return getattr(models, recipe.model)(centred=recipe.centred, **options)
     finally:
         keras.config.set_dtype_policy(before)
 
