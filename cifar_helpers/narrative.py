@@ -647,7 +647,13 @@ def about(found: list[Result]) -> str:
     lines = [f"Test accuracy on {images}, trained on {'; '.join(machines)}."]
     short = _short(found)
     if short:
-        listed = ", ".join(dict.fromkeys(_short_label(result) for result in short))
+        names: dict[str, list[str]] = {}
+        for result in short:
+            of_model = names.setdefault(plotting.MODEL_LABELS[result.record["model"]], [])
+            of_model.append(result.record["recipe"])
+        listed = ", ".join(
+            f"{model} ({', '.join(dict.fromkeys(of_model))})" for model, of_model in names.items()
+        )
         which = "" if len(short) == len(found) else f" of {listed}"
         lines.append(
             f"**Shortened trainings{which}, not the full study:** epochs were capped, as the "

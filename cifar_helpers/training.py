@@ -222,7 +222,7 @@ def train(
         out: the run's folder, with `results/` and `checkpoints/`; "" keeps nothing on disk.
         weights: the backbone's, for transfer learning.
         deterministic: as of `set_seed`.
-        verbose: print one line an epoch, or for long trainings about ten lines.
+        verbose: print one line an epoch, or for long trainings about six lines.
 
     Returns:
         The run; `run.model` holds the kept weights, or is None where `out` has the finished record.
@@ -795,8 +795,8 @@ def _read_checkpoint(path: Path) -> dict | None:
 
 
 def _is_shown(epoch: int, epochs: int) -> bool:
-    """Whether the epoch gets a line: all of a short training, about ten of a long one."""
-    every = 1 if epochs <= 12 else math.ceil(epochs / 10)
+    """Whether the epoch gets a line: all of a short training, about six of a long one."""
+    every = 1 if epochs <= 6 else math.ceil(epochs / 5)
     return epoch == 1 or epoch == epochs or epoch % every == 0
 
 
