@@ -203,11 +203,15 @@ RECIPES = (
     Recipe(
         model="vgg10",
         name="improved",
-        changes="centred pixels, 2-pixel crop and flip, AdamW to zero, weight averaging, dropout 0.1",
+        changes=(
+            "centred pixels, 4-pixel crop and flip, AdamW to zero, weight averaging, "
+            "label smoothing, dropout 0.1"
+        ),
         phases=(replace(_ADAMW, epochs=50, batch_size=128),),
-        augmentation="crop2_flip",
+        augmentation="crop_flip",
         dropout=0.1,
         centred=True,
+        label_smoothing=0.05,
         validation_fraction=0.1,
     ),
     Recipe(
