@@ -456,7 +456,7 @@ def compile_for(model: keras.Model, phase: Phase, steps: int, label_smoothing: f
         steps: optimizer steps an epoch.
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
     """
-    work = phase.batch_size * models.multiply_adds(model)
+    short = phase.batch_size * models.multiply_adds(model) < _SHORT_STEP
     model.compile(
         optimizer=_optimizer(phase, steps),
         loss=_SmoothedCrossEntropy(label_smoothing),
@@ -466,8 +466,9 @@ def compile_for(model: keras.Model, phase: Phase, steps: int, label_smoothing: f
         ],
         # XLA's CPU convolutions halve the speed of these networks.
         jit_compile=False if layers.on_tensorflow_cpu() else "auto",
-        # Between short steps Keras' own work in Python would take a tenth of an epoch.
-        steps_per_execution=16 if work < _SHORT_STEP else 1,
+        # Between short steps Keras' own work in Python would take a tenth of an epoch. PyTorch
+        # knows no steps together, and JAX warns of an epoch that is no multiple of them.
+        steps_per_execution=16 if short and keras.backend.backend() == "tensorflow" else 1,
     )
 
 
