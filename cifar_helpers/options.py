@@ -298,8 +298,10 @@ def _check_numbers(arguments: Arguments) -> None:
     for name, least in smallest.items():
         value = getattr(arguments, name)
         if value is not None and not _is_whole(value, least):
+            advice = "" if name == "workers" else " Leave it out for no limit."
             raise UserError(
                 f"{_flag(name)} must be a whole number of at least {least}; received {value!r}."
+                f"{advice}"
             )
 
 
