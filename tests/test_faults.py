@@ -29,8 +29,7 @@ def running(study, environment, *words):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Where the tests run in the background, interrupts are ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_heed_signals,
     )
     try:
         _wait_for(kernel_file(study))
@@ -39,6 +38,12 @@ def running(study, environment, *words):
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def _heed_signals() -> None:
+    """Undo what the tests' own surroundings ignore, the background or nohup: children inherit it."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
 
 
 def kernel_file(study) -> Path:
