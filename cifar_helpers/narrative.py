@@ -600,6 +600,10 @@ def markdown_table(found: list[Result]) -> str:
     }
     if "reference" in table:
         columns["published"] = _published(table)
+    return _markdown(columns)
+
+
+def _markdown(columns: dict) -> str:
     lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
     lines += [" | ".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
     return "\n".join(f"| {line} |" for line in lines)
@@ -607,20 +611,31 @@ def markdown_table(found: list[Result]) -> str:
 
 def commands_table(found: list[Result]) -> str:
     """How to train each row again and what to expect, as a Markdown table."""
-    lines = ["row | command | on | training takes | test accuracy to expect", "--- | " * 4 + "---"]
     table = results.results_table(found)
     groups = results.by_recipe(found).values()
-    for group, (_, row) in zip(groups, table.iterrows(), strict=True):
-        machines = dict.fromkeys(machine(result.record["hardware"]) for result in group)
-        cells = [
-            f"{plotting.MODEL_LABELS[row['model']]}, {row['recipe']}",
-            f"`run_all.py {_arguments(group)}`",
-            "; ".join(machines),
-            duration(sum(result.record["seconds"]["train"] for result in group)),
-            f"{100 * row['low']:.1f} – {100 * row['high']:.1f} % ({row['interval']})",
-        ]
-        lines.append(" | ".join(cells))
-    return "\n".join(f"| {line} |" for line in lines)
+    machines = [
+        dict.fromkeys(machine(result.record["hardware"]) for result in group) for group in groups
+    ]
+    return _markdown(
+        {
+            "row": [
+                f"{plotting.MODEL_LABELS[model]}, {recipe}"
+                for model, recipe in zip(table["model"], table["recipe"], strict=True)
+            ],
+            "command": [f"`run_all.py {_arguments(group)}`" for group in groups],
+            "on": ["; ".join(names) for names in machines],
+            "training takes": [
+                duration(sum(result.record["seconds"]["train"] for result in group))
+                for group in groups
+            ],
+            "test accuracy to expect": [
+                f"{100 * low:.1f} – {100 * high:.1f} % ({covers})"
+                for low, high, covers in zip(
+                    table["low"], table["high"], table["interval"], strict=True
+                )
+            ],
+        }
+    )
 
 
 def _arguments(group: list[Result]) -> str:
@@ -648,12 +663,9 @@ def about(found: list[Result]) -> str:
     short = _short(found)
     if short:
         names: dict[str, list[str]] = {}
-        for result in short:
-            of_model = names.setdefault(plotting.MODEL_LABELS[result.record["model"]], [])
-            of_model.append(result.record["recipe"])
-        listed = ", ".join(
-            f"{model} ({', '.join(dict.fromkeys(of_model))})" for model, of_model in names.items()
-        )
+        for model, recipe, *_ in results.by_recipe(short):
+            names.setdefault(plotting.MODEL_LABELS[model], []).append(recipe)
+        listed = ", ".join(f"{model} ({', '.join(cut)})" for model, cut in names.items())
         which = "" if len(short) == len(found) else f" of {listed}"
         lines.append(
             f"**Shortened trainings{which}, not the full study:** epochs were capped, as the "
