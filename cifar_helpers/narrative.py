@@ -155,10 +155,7 @@ def results_table(found: list[Result]) -> HTML:
             "parameters": [f"{count:,}" for count in table["parameters"]],
             "epochs": table["epochs"],
             "test accuracy": [percent(value) for value in table["accuracy"]],
-            "95 % interval": [
-                f"{100 * low:.1f} – {100 * high:.1f}"
-                for low, high in zip(table["low"], table["high"], strict=True)
-            ],
+            "95 % interval": _intervals(table),
             "over": table["interval"],
             "test loss": [f"{value:.3f}" for value in table["loss"]],
             "gap": [_points(value) for value in table["gap"]],
@@ -171,6 +168,17 @@ def results_table(found: list[Result]) -> HTML:
     left = {"text-align": "left", "min-width": "11em", "max-width": "18em"}
     styled = shown.style.hide(axis="index")
     return _html(styled.set_properties(subset=["what changes"], **left), "results")
+
+
+def _intervals(table: pd.DataFrame, unit: str = "") -> list[str]:
+    rows = zip(table["low"], table["high"], strict=True)
+    return [f"{100 * low:.1f} – {100 * high:.1f}{unit}" for low, high in rows]
+
+
+def _covering(intervals: list[str], table: pd.DataFrame) -> list[str]:
+    """The intervals, each with what it covers."""
+    rows = zip(intervals, table["interval"], strict=True)
+    return [f"{interval} ({covers})" for interval, covers in rows]
 
 
 def _published(table: pd.DataFrame) -> list[str]:
@@ -588,12 +596,7 @@ def markdown_table(found: list[Result]) -> str:
         "training images": [f"{r.record['dataset']['train_images']:,}" for r in first],
         "epochs": table["epochs"],
         "test accuracy": [f"**{percent(value)}**" for value in table["accuracy"]],
-        "95 % interval": [
-            f"{100 * low:.1f} – {100 * high:.1f} ({covers})"
-            for low, high, covers in zip(
-                table["low"], table["high"], table["interval"], strict=True
-            )
-        ],
+        "95 % interval": _covering(_intervals(table), table),
         "seeds": table["seeds"],
         "gap": [_points(value) for value in table["gap"]],
         "training": [duration(value) for value in table["seconds"]],
@@ -628,12 +631,7 @@ def commands_table(found: list[Result]) -> str:
                 duration(sum(result.record["seconds"]["train"] for result in group))
                 for group in groups
             ],
-            "test accuracy to expect": [
-                f"{100 * low:.1f} – {100 * high:.1f} % ({covers})"
-                for low, high, covers in zip(
-                    table["low"], table["high"], table["interval"], strict=True
-                )
-            ],
+            "test accuracy to expect": _covering(_intervals(table, " %"), table),
         }
     )
 

@@ -136,6 +136,17 @@ _ADAMW = Phase(
 )
 
 
+_FINE_TUNING = Phase(
+    epochs=10,
+    batch_size=64,
+    optimizer="adamw",
+    learning_rate=4e-4,
+    schedule="cosine",
+    warmup=0.1,
+    weight_decay=1e-2,
+)
+
+
 def _transfer(name: str, image_size: int, unfrozen: int, epochs: int, reference: Reference):
     head = Phase(
         epochs=epochs,
@@ -270,16 +281,7 @@ RECIPES = (
                 schedule="linear",
                 weight_decay=1e-2,
             ),
-            Phase(
-                epochs=10,
-                batch_size=64,
-                optimizer="adamw",
-                learning_rate=4e-4,
-                schedule="cosine",
-                warmup=0.1,
-                weight_decay=1e-2,
-                unfrozen=None,
-            ),
+            replace(_FINE_TUNING, unfrozen=None),
         ),
         augmentation="crop_flip",
         dropout=0.2,
@@ -288,6 +290,33 @@ RECIPES = (
         image_size=128,
     ),
 )
+
+
+def for_backbone(recipe: Recipe, backbone: str) -> Recipe:
+    """The recipe as a backbone is trained by it.
+
+    The study fine-tuned EfficientNetV2B0. Its schedule leaves the smaller EfficientNet-Lite0 well
+    below (`docs/recipes.md`), so with that one the reference rows keep their image size, number of
+    opened layers, dropout and first phase, and fine-tune by the improved recipe's schedule.
+
+    Args:
+        recipe: any.
+        backbone: one of `backbones.NAMES`; with any but EfficientNet-Lite0, or with "", and for
+            recipes that are no reference rows of transfer learning, the recipe stays as it is.
+
+    Returns:
+        The recipe, whole: cap its epochs afterwards.
+    """
+    if backbone != "efficientnet-lite0" or recipe.model != "transfer" or not recipe.reference:
+        return recipe
+    head, opened = recipe.phases
+    return replace(
+        recipe,
+        phases=(head, replace(_FINE_TUNING, unfrozen=opened.unfrozen)),
+        changes=f"{recipe.changes} with AdamW to zero, 4-pixel crop, label smoothing",
+        augmentation="crop_flip",
+        label_smoothing=0.1,
+    )
 
 
 def of_model(model: str) -> tuple[Recipe, ...]:

@@ -42,7 +42,10 @@ class Result:
     @property
     def recipe(self) -> recipes.Recipe | None:
         """The recipe the record names, as the package knows it today; None if it no longer does."""
-        rows = recipes.of_model(self.record["model"])
+        backbone = (self.record["backbone"] or {}).get("backbone", "")
+        rows = (
+            recipes.for_backbone(row, backbone) for row in recipes.of_model(self.record["model"])
+        )
         return next((row for row in rows if row.name == self.record["recipe"]), None)
 
     @property

@@ -98,6 +98,7 @@ def plan(
     seeds: list[int],
     epochs: int = 0,
     image_size: list[int] | None = None,
+    backbone: str = "",
     out: str = "",
 ) -> list[tuple[Recipe, int]]:
     """The trainings of a notebook: each wanted recipe with each seed, in the table's order.
@@ -109,6 +110,8 @@ def plan(
         epochs: cap on the epochs of every phase; 0 for the recipes' own.
         image_size: for transfer learning, the sizes in pixels of the `96px` and the `224px` recipe;
             no recipe runs larger than the larger of them.
+        backbone: for transfer learning, the one that `backbones.resolve` found: the reference rows
+            fine-tune EfficientNet-Lite0 otherwise than EfficientNetV2B0.
         out: the run's folder; the plan is left there for whoever shows progress.
 
     Returns:
@@ -118,7 +121,10 @@ def plan(
         UserError: for an unknown recipe, no recipe or seed at all, or a number out of range.
     """
     _check_numbers(seeds, epochs, image_size)
-    chosen = recipes.select(model, wanted, epochs=epochs)
+    chosen = [
+        recipes.for_backbone(recipe, backbone).capped(epochs)
+        for recipe in recipes.select(model, wanted)
+    ]
     if not chosen:
         names = ", ".join(recipe.name for recipe in recipes.of_model(model))
         raise UserError(

@@ -313,6 +313,28 @@ def test_the_plan_resizes_the_reference_rows_and_caps_the_improved_one():
     assert sizes == {"96px": 48, "224px": 64, "improved": 64}
 
 
+def test_the_plan_fine_tunes_each_backbone_by_its_own_schedule_as_deep_and_as_large():
+    wanted = ["96px", "224px", "improved"]
+    plans = {
+        backbone: [
+            recipe
+            for recipe, _ in training.plan(
+                "transfer", wanted, seeds=[0], epochs=9, image_size=[96, 64], backbone=backbone
+            )
+        ]
+        for backbone in backbones.NAMES
+    }
+    published, lite0 = plans[backbones.V2B0], plans[backbones.LITE0]
+    assert [recipe.phases[1].learning_rate for recipe in published[:2]] == [1e-5, 1e-5]
+    for ours, theirs in zip(lite0[:2], published[:2], strict=True):
+        assert ours.phases[0] == theirs.phases[0]
+        assert ours.phases[1].schedule == "cosine" and ours.phases[1].epochs == 9
+        assert ours.phases[1].unfrozen == theirs.phases[1].unfrozen
+        assert ours.image_size == theirs.image_size
+        assert ours.changes.startswith(theirs.changes)
+    assert lite0[2] == published[2]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
