@@ -31,6 +31,7 @@ layers = keras.layers
 V2B0 = "efficientnetv2b0"
 LITE0 = "efficientnet-lite0"
 NAMES = (V2B0, LITE0)
+LABELS = {V2B0: "EfficientNetV2B0", LITE0: "EfficientNet-Lite0"}
 
 # Where Keras itself gets EfficientNetV2B0 without its top, and the file's MD5.
 V2B0_FILE = "efficientnetv2-b0_notop.h5"
@@ -78,7 +79,7 @@ class Weights:
 
     def notice(self) -> str:
         """One sentence for the top of a page."""
-        name = {V2B0: "EfficientNetV2B0", LITE0: "EfficientNet-Lite0"}[self.backbone]
+        name = LABELS[self.backbone]
         origin = {
             "Keras cache": "Keras' cache",
             "download": "Keras' storage",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from cifar_helpers import metrics, models, plotting, recipes, results, training
+from cifar_helpers import backbones, metrics, models, plotting, recipes, results, training
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.results import Result
 
@@ -185,7 +185,8 @@ def _published(table: pd.DataFrame) -> list[str]:
     """The published accuracies with their epochs, and the backbone where it was another one."""
     cells = []
     for _, row in table.iterrows():
-        backbone = f", {row['reference_backbone']}" if row["reference_backbone"] else ""
+        other = row["reference_backbone"]
+        backbone = f", {backbones.LABELS.get(other, other)}" if other else ""
         about = f" ({row['reference_epochs']} epochs{backbone})"
         cells.append("–" if pd.isna(row["reference"]) else percent(row["reference"]) + about)
     return cells
@@ -675,8 +676,8 @@ def about(found: list[Result]) -> str:
     most = max(record["dataset"]["train_images"] for record in records)
     if fewer and max(fewer) < most / 2:
         lines.append("Transfer learning trained on fewer images than the others.")
-    backbones = {record["backbone"]["backbone"] for record in records if record["backbone"]}
-    if "efficientnet-lite0" in backbones:
+    used = {record["backbone"]["backbone"] for record in records if record["backbone"]}
+    if backbones.LITE0 in used:
         lines.append(
             "Transfer rows here use EfficientNet-Lite0; the published ones EfficientNetV2B0."
         )
