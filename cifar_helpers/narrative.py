@@ -140,7 +140,7 @@ def label(result: Result) -> str:
     name = plotting.MODEL_LABELS[result.record["model"]]
     if result.record["backbone"]:
         backbone = result.record["backbone"]["backbone"]
-        name = f"{name} ({backbone}, {result.record['image_size']} px)"
+        name = f"{backbones.LABELS.get(backbone, backbone)} at {result.record['image_size']} px"
     return f"{name}, {result.record['recipe']}"
 
 
@@ -165,7 +165,7 @@ def results_table(found: list[Result]) -> HTML:
     if "reference" in table:
         shown["published accuracy"] = _published(table)
         shown["published gap"] = _or_dash(table["reference_gap"], _points)
-    left = {"text-align": "left", "min-width": "11em", "max-width": "18em"}
+    left = {"text-align": "left", "min-width": "9em", "max-width": "18em"}
     styled = shown.style.hide(axis="index")
     return _html(styled.set_properties(subset=["what changes"], **left), "results")
 
