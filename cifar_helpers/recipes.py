@@ -295,9 +295,9 @@ RECIPES = (
 def for_backbone(recipe: Recipe, backbone: str) -> Recipe:
     """The recipe as a backbone is trained by it.
 
-    The study fine-tuned EfficientNetV2B0. Its schedule leaves the smaller EfficientNet-Lite0 well
-    below (`docs/recipes.md`), so with that one the reference rows keep their image size, number of
-    opened layers, dropout and first phase, and fine-tune by the improved recipe's schedule.
+    The study fine-tuned EfficientNetV2B0. With the smaller EfficientNet-Lite0 the reference rows
+    keep their image size, number of opened layers, dropout and first phase, and fine-tune by the
+    improved recipe's schedule, which did better on validation (`docs/recipes.md`).
 
     Args:
         recipe: any.
