@@ -223,7 +223,8 @@ def learned(found: list[Result]) -> Markdown:
 def _best_line(best: Result, found: list[Result]) -> str:
     groups = results.by_recipe(found)
     group = next(group for group in groups.values() if best in group)
-    row = results.results_table(group).iloc[0]
+    table = results.results_table(group)
+    row = table.iloc[0]
     name = f"**{best.record['recipe']}**"
     subject = (
         f"The recipe that did best on the validation images, {name}," if len(groups) > 1 else name
@@ -231,7 +232,7 @@ def _best_line(best: Result, found: list[Result]) -> str:
     mean = f"on average over {len(group)} seeds " if len(group) > 1 else ""
     return (
         f"{subject} classifies {mean}**{percent(row['accuracy'])}** of the test images correctly "
-        f"(95 % interval over {row['interval']} {100 * row['low']:.1f} – {100 * row['high']:.1f})."
+        f"(95 % interval over {row['interval']} {_intervals(table)[0]})."
     )
 
 
