@@ -59,7 +59,8 @@ def _add_work(group) -> None:
         type=whole_number,
         metavar="N",
         help="cap on the epochs of every training phase (default: as each recipe says); up to "
-        f"{options.QUICK_EPOCHS}, notebook 04 works on smaller images and fewer of them too",
+        f"{options.QUICK_EPOCHS}, each recipe has one seed, and notebook 04 works on smaller images and "
+        "fewer of them",
     )
     group.add_argument(
         "--notebooks",
@@ -79,7 +80,8 @@ def _add_work(group) -> None:
         nargs="+",
         type=whole_number,
         metavar="K",
-        help="train each recipe once with each seed (default: 0)",
+        help="train each recipe once with each seed (default: as the notebook says, 0 1 2 for the "
+        f"baseline and 0 for the others; 0 in all with up to {options.QUICK_EPOCHS} epochs)",
     )
     group.add_argument(
         "--image-size",

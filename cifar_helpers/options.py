@@ -26,12 +26,10 @@ SHARED = (
     "image_size",
     "weights_file",
 )
-DEFAULTS = {
-    "dataset": "auto",
-    "backbone": "auto",
-    "seeds": (0,),
-    "recipes": ("reference", "improved"),
-}
+DEFAULTS = {"dataset": "auto", "backbone": "auto", "recipes": ("reference", "improved")}
+# A quick pass has fewer seeds and other sizes than the full study.
+DEFAULTS_QUICK = {"seeds": (0,)}
+DEFAULTS_FULL = {"image_size": (96, 224)}
 # Up to this cap on the epochs a run is a quick pass.
 QUICK_EPOCHS = 10
 # Notebooks with this number compare what the others recorded, and run when those have ended.
@@ -94,8 +92,7 @@ class Arguments:
     def given(self, names: Iterable[str] = SHARED) -> dict:
         """Those of `names` that were given, as plain values; defaults said aloud are left out."""
         values = {name: getattr(self, name) for name in names}
-        # A quick pass has other sizes by default.
-        defaults = DEFAULTS if self.is_quick else DEFAULTS | {"image_size": (96, 224)}
+        defaults = DEFAULTS | (DEFAULTS_QUICK if self.is_quick else DEFAULTS_FULL)
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()

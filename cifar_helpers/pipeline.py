@@ -21,8 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs"
 
-# Without flags the run is the full one, whatever the notebooks' own defaults are.
-FULL = {"epochs": 0, "train_size": 0, "image_size": [96, 224]}
+# Without flags the run is the full one, with as many seeds as each notebook says for itself.
+FULL = {
+    "epochs": 0,
+    "train_size": 0,
+    "image_size": [96, 224],
+    "recipes": ["reference", "improved"],
+}
+QUICK_SEEDS = [0]
 # In a quick pass transfer learning does less of all else too: one epoch of fine-tuning at 224 pixels
 # takes a CPU an hour.
 QUICK_IMAGE_SIZE = [64, 96]
@@ -207,11 +213,13 @@ def notebook_parameters(
 
 
 def _quick_values(notebook: Notebook, request: Request, inputs: dict) -> dict:
-    """The smaller work of transfer learning in a quick pass."""
-    if not request.arguments.is_quick or "image_size" not in notebook.types:
+    """The smaller work of a quick pass: one seed and, in transfer learning, smaller images."""
+    if not request.arguments.is_quick:
         return {}
+    if "image_size" not in notebook.types:
+        return {"seeds": QUICK_SEEDS}
     train_size = QUICK_TRANSFER_TRAIN_SIZE if inputs.get("real") else QUICK_TOY_TRAIN_SIZE
-    return {"image_size": QUICK_IMAGE_SIZE, "train_size": train_size}
+    return {"seeds": QUICK_SEEDS, "image_size": QUICK_IMAGE_SIZE, "train_size": train_size}
 
 
 def _relative(path: str, start: Path) -> str:

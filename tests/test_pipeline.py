@@ -310,6 +310,8 @@ def _transfer_parameters(study, inputs: dict, **given) -> dict:
 def test_quick_pass_gives_transfer_learning_less_work(study):
     real = {**TOY, "real": True, "dataset": "cifar10"}
     quick = {
+        "seeds": pipeline.QUICK_SEEDS,
+        "recipes": pipeline.FULL["recipes"],
         "image_size": pipeline.QUICK_IMAGE_SIZE,
         "train_size": pipeline.QUICK_TRANSFER_TRAIN_SIZE,
     }
@@ -320,6 +322,16 @@ def test_quick_pass_gives_transfer_learning_less_work(study):
     assert _transfer_parameters(study, real, epochs=11) == {**pipeline.FULL, "epochs": 11, **rest}
     given = _transfer_parameters(study, real, epochs=5, image_size=(96, 224), train_size=20_000)
     assert (given["image_size"], given["train_size"]) == ([96, 224], 20_000)
+
+
+@pytest.mark.parametrize("epochs", [None, 5])
+def test_seeds_and_recipes_said_aloud_are_what_the_notebook_gets(study, epochs):
+    """Also where they are what another notebook, or a quick pass, would have had anyway."""
+    words = {"seeds": (0,), "recipes": ("reference", "improved")}
+    passed = _transfer_parameters(study, TOY, epochs=epochs, **words)
+    assert (passed["seeds"], passed["recipes"]) == ([0], ["reference", "improved"])
+    other = _transfer_parameters(study, TOY, epochs=epochs, seeds=(0, 1), recipes=("improved",))
+    assert (other["seeds"], other["recipes"]) == ([0, 1], ["improved"])
 
 
 def test_no_flags_is_the_full_run_whatever_the_notebooks_default(study):
@@ -351,7 +363,9 @@ def test_run_name_is_made_from_what_decides_the_results(study):
 
     real = {**TOY, "real": True, "verified": True}
     assert name(real) == "full"
-    assert name(real, workers=4, notebooks=("1",), seeds=(0,), backbone="auto") == "full"
+    assert name(real, workers=4, notebooks=("1",), backbone="auto") == "full"
+    assert name(real, seeds=(0,)) not in ("full", name(real, seeds=(1,)))
+    assert name(real, epochs=5, seeds=(0,)) == "epochs-5"
     assert name(real, epochs=5, dataset="cifar10") == "epochs-5"
     assert name(epochs=5) == "toy-epochs-5"
     assert name(real, seeds=(0, 1)) == name(real, seeds=(0, 1)) != name(real, seeds=(0, 2))
