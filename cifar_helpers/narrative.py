@@ -84,7 +84,7 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
         columns[recipe.name] = {
             "what changes": recipe.changes,
             **_input_rows(recipe),
-            "augmentation": _AUGMENTATIONS[recipe.augmentation],
+            "augmentation": _augmentation(recipe),
             "dropout": "–" if recipe.dropout is None else f"{recipe.dropout:g}",
             "label smoothing": f"{recipe.label_smoothing:g}",
             "validation share": f"{100 * recipe.validation_fraction:.0f} %",
@@ -94,6 +94,13 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
         }
     left = {"text-align": "left", "vertical-align": "top", "max-width": "17em"}
     return _html(pd.DataFrame(columns).style.set_properties(**left), "recipes")
+
+
+def _augmentation(recipe: Recipe) -> str:
+    words = _AUGMENTATIONS[recipe.augmentation]
+    # While the whole backbone is frozen, the head sees each image and its mirror image.
+    shifts = recipe.augmentation not in ("none", "flip")
+    return f"flip \N{RIGHTWARDS ARROW} {words}" if recipe.model == "transfer" and shifts else words
 
 
 def _input_rows(recipe: Recipe) -> dict[str, str]:
@@ -112,7 +119,7 @@ def _phase_rows(recipe: Recipe) -> dict[str, str]:
         "optimizer": joined(lambda phase: phase.optimizer),
         "learning rate": joined(lambda phase: f"{phase.learning_rate:g}, {phase.schedule}"),
         "weight decay": joined(lambda phase: f"{phase.weight_decay:g}"),
-        "early stopping": joined(lambda phase: _patience(phase.early_stopping)),
+        "early stopping": joined(lambda phase: _stopping(phase.early_stopping)),
         "learning rate halved": joined(lambda phase: _patience(phase.reduce_on_plateau)),
         "weight averaging": joined(lambda phase: f"{phase.ema:g}" if phase.ema else "–"),
     }
@@ -120,6 +127,10 @@ def _phase_rows(recipe: Recipe) -> dict[str, str]:
 
 def _patience(epochs: int) -> str:
     return f"after {epochs} epochs without progress" if epochs else "–"
+
+
+def _stopping(epochs: int) -> str:
+    return f"{_patience(epochs)}, back to the best epoch" if epochs else "–"
 
 
 def percent(fraction: float) -> str:
@@ -136,12 +147,14 @@ def duration(seconds: float) -> str:
 
 
 def label(result: Result) -> str:
-    """Model and recipe as a reader would say them."""
-    name = plotting.MODEL_LABELS[result.record["model"]]
-    if result.record["backbone"]:
-        backbone = result.record["backbone"]["backbone"]
-        name = f"{backbones.LABELS.get(backbone, backbone)} at {result.record['image_size']} px"
-    return f"{name}, {result.record['recipe']}"
+    """Model and recipe; the image size is said where the recipe's name does not already."""
+    record = result.record
+    if not record["backbone"]:
+        return f"{plotting.MODEL_LABELS[record['model']]}, {record['recipe']}"
+    backbone = record["backbone"]["backbone"]
+    name = f"{backbones.LABELS.get(backbone, backbone)}, {record['recipe']}"
+    size = record["image_size"]
+    return name if record["recipe"] == f"{size}px" else f"{name} at {size} px"
 
 
 def results_table(found: list[Result]) -> HTML:
@@ -216,18 +229,28 @@ def learned(found: list[Result]) -> Markdown:
     """
     best = results.best_by_validation(found)
     lines = [_best_line(best, found), *_comparison_lines(found, best), _gap_line(found)]
-    lines += [_same_line(found), _class_line(best), _calibration_line(best), *_short_line(found)]
+    lines.append(_same_line(found))
+    alone = len(_seeds_of(best, found)) == 1
+    the = "The" if alone else f"With seed {best.record['seed']}, the"
+    lines += [f"{the} {_class_line(best)}", f"{the} {_calibration_line(best)}"]
+    lines += _short_line(found)
     return Markdown("\n".join(f"- {line}" for line in lines if line))
 
 
+def _seeds_of(best: Result, found: list[Result]) -> list[Result]:
+    """The results of the best one's recipe, its own among them."""
+    return next(group for group in results.by_recipe(found).values() if best in group)
+
+
 def _best_line(best: Result, found: list[Result]) -> str:
-    groups = results.by_recipe(found)
-    group = next(group for group in groups.values() if best in group)
+    group = _seeds_of(best, found)
     table = results.results_table(group)
     row = table.iloc[0]
     name = f"**{best.record['recipe']}**"
     subject = (
-        f"The recipe that did best on the validation images, {name}," if len(groups) > 1 else name
+        f"The recipe that did best on the validation images, {name},"
+        if len(group) < len(found)
+        else name
     )
     mean = f"on average over {len(group)} seeds " if len(group) > 1 else ""
     return (
@@ -268,9 +291,10 @@ def _compare(first: Result, second: Result) -> str:
     points, low, high = (100 * difference[name] for name in ("difference", "low", "high"))
     verdict = "a real difference" if test["p_value"] < 0.05 else "no clear difference"
     return (
-        f"Against **{second.record['recipe']}**, seed {second.record['seed']} of both, that is "
-        f"{_points(points)} points (95 % interval {_points(low)} to {_points(high)}): {verdict} "
-        f"between these two trained networks (McNemar, {p_value(test['p_value'])})."
+        f"With seed {second.record['seed']} of both, the difference from "
+        f"**{second.record['recipe']}** is {_points(points)} points (95 % interval {_points(low)} "
+        f"to {_points(high)}): {verdict} between these two trained networks (McNemar, "
+        f"{p_value(test['p_value'])})."
     )
 
 
@@ -301,8 +325,8 @@ def _gap_line(found: list[Result]) -> str:
 def _class_line(best: Result) -> str:
     classes = sorted(best.record["per_class"], key=lambda row: row["recall"])
     line = (
-        f"Hardest class: **{classes[0]['class']}** ({percent(classes[0]['recall'])} found); "
-        f"easiest: **{classes[-1]['class']}** ({percent(classes[-1]['recall'])})."
+        f"hardest class is **{classes[0]['class']}** ({percent(classes[0]['recall'])} found), the "
+        f"easiest **{classes[-1]['class']}** ({percent(classes[-1]['recall'])})."
     )
     for pair in best.record["confused_pairs"][:1]:
         line += (
@@ -318,7 +342,9 @@ def _calibration_line(best: Result) -> str:
     points = 100 * (confidence - best.record["test"]["accuracy"])
     side = "overconfident" if points > 0 else "underconfident"
     verdict = f"{side} by {abs(points):.1f} points" if abs(points) >= 0.1 else "as it should be"
-    return f"Its mean confidence is {percent(confidence)}: {verdict} (expected calibration error {error})."
+    return (
+        f"mean confidence is {percent(confidence)}: {verdict} (expected calibration error {error})."
+    )
 
 
 def _short(found: list[Result]) -> list[Result]:
@@ -466,17 +492,7 @@ def comparison_rows(found: list[Result]) -> pd.DataFrame:
     """The results table with a label a row, for `plotting.model_comparison`."""
     table = results.results_table(found)
     groups = results.by_recipe(found).values()
-    return table.assign(label=[_short_label(group[0]) for group in groups])
-
-
-def _short_label(result: Result) -> str:
-    """Model and recipe; the image size is said where the recipe's name does not already."""
-    record = result.record
-    name = f"{plotting.MODEL_LABELS[record['model']].replace(' transfer', '')}, {record['recipe']}"
-    size = f"{record['image_size']}px"
-    if record["model"] != "transfer" or size == record["recipe"]:
-        return name
-    return f"{name} at {record['image_size']} px"
+    return table.assign(label=[label(group[0]) for group in groups])
 
 
 def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
@@ -497,7 +513,7 @@ def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
             {
                 "model": record["model"],
                 "recipe": record["recipe"],
-                "label": _short_label(group[0]),
+                "label": label(group[0]),
                 "accuracy": np.mean([r.record["test"]["accuracy"] for r in group]),
                 "x": costs[cost],
             }
@@ -517,11 +533,16 @@ def cost_table(chosen: list[Result]) -> HTML:
                 "weights": f"{record['parameters']['total']:,}",
                 "multiply-adds an image": f"{record['multiply_adds'] / 1e6:,.1f} M",
                 "training": duration(record["seconds"]["train"]),
-                "training images a second": f"{record['images_per_second']:,.0f}",
+                "an epoch": duration(_last_epochs(record)),
                 "on": machine(record["hardware"]),
             }
         )
     return _html(pd.DataFrame(rows).style.hide(axis="index"), "costs")
+
+
+def _last_epochs(record: dict) -> float:
+    """Seconds of an epoch of the last phase, the median: earlier ones may run on cached features."""
+    return float(np.median(record["history"]["seconds"][-record["epochs"]["phases"][-1]["run"] :]))
 
 
 def machine(hardware: dict) -> str:
@@ -560,16 +581,14 @@ def disagreement_table(chosen: list[Result]):
 
 
 def _predictions(chosen: list[Result]) -> dict:
-    return {_short_label(result): result.predictions for result in chosen}
+    return {label(result): result.predictions for result in chosen}
 
 
 def class_table(chosen: list[Result]) -> pd.DataFrame:
     """Share of each class that each model finds: classes by rows, models by columns."""
     return pd.DataFrame(
         {
-            _short_label(result): {
-                row["class"]: row["recall"] for row in result.record["per_class"]
-            }
+            label(result): {row["class"]: row["recall"] for row in result.record["per_class"]}
             for result in chosen
         }
     )
@@ -615,7 +634,7 @@ def _markdown(columns: dict) -> str:
 
 
 def commands_table(found: list[Result]) -> str:
-    """How to train each row again and what to expect, as a Markdown table."""
+    """How to train each row again and what it gave here, as a Markdown table."""
     table = results.results_table(found)
     groups = results.by_recipe(found).values()
     machines = [
@@ -633,7 +652,8 @@ def commands_table(found: list[Result]) -> str:
                 duration(sum(result.record["seconds"]["train"] for result in group))
                 for group in groups
             ],
-            "test accuracy to expect": _covering(_intervals(table, " %"), table),
+            "test accuracy": [f"**{percent(value)}**" for value in table["accuracy"]],
+            "95 % interval": _covering(_intervals(table, " %"), table),
         }
     )
 
@@ -685,10 +705,10 @@ def about(found: list[Result]) -> str:
     if fewer:
         lines.append("Training times of transfer rows leave out what an earlier row left cached.")
     lines.append(
-        "The interval says what it covers: the choice of test images, or the seeds. *Gap* is "
-        "training minus validation accuracy of the last epoch, in points; *published* is the "
-        "study that is rebuilt here, run in full."
-        if dataset["real"]
-        else "The interval says what it covers: the choice of test images, or the seeds."
+        "An interval covers either the choice of test images or, as that of their mean, the seeds: "
+        "the two kinds do not compare. *Gap* is training minus validation accuracy of the last "
+        "epoch, in points, also where early stopping went back to an earlier one."
     )
+    if dataset["real"]:
+        lines.append("*Published* is the study that is rebuilt here, run in full.")
     return " ".join(lines)

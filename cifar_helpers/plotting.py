@@ -318,8 +318,9 @@ def dashboard(
     With the test images and what belongs to them, a row of the most confident mistakes follows.
 
     Args:
-        record: of a training run: `model`, `recipe`, `test`, `per_class`, `confused_pairs`,
-            `confusion_matrix`, `calibration` and, where there is one, `test_accuracy_interval`.
+        record: of a training run: `model`, `recipe`, `seed`, `test`, `per_class`,
+            `confused_pairs`, `confusion_matrix`, `calibration` and, where there is one,
+            `test_accuracy_interval`.
         images: uint8 `(n, height, width, 3)`, optional.
         labels: integers `(n,)`, with `images`.
         probabilities: float `(n, classes)`, with `images`.
@@ -781,10 +782,13 @@ def _draw_calibration(axes: Axes, calibration: dict, model: str) -> None:
 
 def _dashboard_title(record: dict) -> str:
     name = MODEL_LABELS.get(record["model"], record["model"])
-    title = f"{name}, {record['recipe']}: {_percent(record['test']['accuracy'])} test accuracy"
+    accuracy = _percent(record["test"]["accuracy"])
+    title = f"{name}, {record['recipe']}, seed {record['seed']}: {accuracy} test accuracy"
     interval = record.get("test_accuracy_interval")
     if interval:
-        title += f" (95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+        title += (
+            f" (95 % interval over test images {100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+        )
     return title
 
 

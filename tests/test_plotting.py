@@ -48,6 +48,7 @@ def record(predicted):
     return {
         "model": "resnet20",
         "recipe": "improved",
+        "seed": 2,
         "test": {"accuracy": metrics.accuracy(labels, probabilities), "loss": 1.0},
         "test_accuracy_interval": list(metrics.accuracy_interval(labels, probabilities)),
         "per_class": metrics.per_class(labels, classes, NAMES),
@@ -425,8 +426,9 @@ def test_dashboard_has_four_panels_and_says_which_model_it_is(record):
     ):
         assert title.startswith(start)
     accuracy = record["test"]["accuracy"]
-    assert f"ResNet-20, improved: {100 * accuracy:.1f} % test accuracy" in figure.get_suptitle()
-    assert "95 % interval" in figure.get_suptitle()
+    name = "ResNet-20, improved, seed 2"
+    assert f"{name}: {100 * accuracy:.1f} % test accuracy" in figure.get_suptitle()
+    assert "95 % interval over test images" in figure.get_suptitle()
 
 
 def test_dashboard_with_images_adds_the_most_confident_mistakes(record, predicted):

@@ -1,0 +1,228 @@
+"""Sentences and tables that notebooks and README compute from records."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from tiny_study import ROOT
+
+from cifar_helpers import metrics, narrative, options, recipes, results, training
+
+CLASSES = [f"class{number}" for number in range(10)]
+LABELS = np.arange(200) % 10
+LITE0 = {"backbone": "efficientnet-lite0", "sha256": "0" * 64}
+
+
+def made(model="vgg10", recipe="base", *, wrong=range(40), confidence=0.9, **changes):
+    """A result on 200 images, as sure of each and wrong about those whose positions are given."""
+    predicted = LABELS.copy()
+    predicted[list(wrong)] = (predicted[list(wrong)] + 1) % 10
+    probabilities = np.full((200, 10), (1 - confidence) / 9)
+    probabilities[np.arange(200), predicted] = confidence
+    accuracy = metrics.accuracy(LABELS, probabilities)
+    matrix = metrics.confusion_matrix(LABELS, predicted)
+    epochs = recipes.select(model, [recipe])[0].epochs
+    record = {
+        "model": model,
+        "recipe": recipe,
+        "changes": "what changes",
+        "seed": 0,
+        "dataset": {"train_images": 40_000, "real": True, "verified": True, "sha256": ""},
+        "backbone": LITE0 if model == "transfer" else None,
+        "image_size": 96 if model == "transfer" else 32,
+        "precision": "float32",
+        "parameters": {"total": 402_986},
+        "multiply_adds": 10_000_000,
+        "epochs": {
+            "requested": epochs,
+            "run": 4,
+            "phases": [{"requested": epochs - 3, "run": 1}, {"requested": 3, "run": 3}],
+        },
+        "history": {"seconds": [100.0, 7.0, 9.0, 8.0]},
+        "validation": {"accuracy": accuracy},
+        "test": {"accuracy": accuracy, "loss": 0.5},
+        "test_accuracy_interval": list(metrics.accuracy_interval(LABELS, probabilities)),
+        "overfitting_gap": 3.0,
+        "per_class": metrics.per_class(LABELS, predicted, CLASSES),
+        "confused_pairs": metrics.confused_pairs(matrix, CLASSES),
+        "calibration": metrics.calibration(LABELS, probabilities),
+        "seconds": {"train": 120.0},
+        "hardware": {"processor": "One Processor", "cores": 2, "accelerators": []},
+    }
+    return results.Result({**record, **changes}, probabilities, LABELS)
+
+
+def lines(markdown) -> list[str]:
+    return markdown.data.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (89.4, "89 s"), (90, "2 min"), (3_599, "60 min"), (5_460, "1 h 31 min")],
+)
+def test_durations_are_read_at_a_glance(seconds, words):
+    assert narrative.duration(seconds) == words
+
+
+def test_p_values_have_no_more_digits_than_they_deserve():
+    assert [narrative.p_value(p) for p in (0.0002, 0.0234, 1)] == [
+        "p < 0.001",
+        "p = 0.023",
+        "p = 1.000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "VGG-10, base"),
+        ({"model": "transfer", "recipe": "96px"}, "EfficientNet-Lite0, 96px"),
+        (
+            {"model": "transfer", "recipe": "improved", "image_size": 128},
+            "EfficientNet-Lite0, improved at 128 px",
+        ),
+        (
+            {"model": "transfer", "recipe": "224px", "image_size": 96},
+            "EfficientNet-Lite0, 224px at 96 px",
+        ),
+    ],
+)
+def test_a_label_says_the_image_size_that_the_recipe_does_not(given, words):
+    assert narrative.label(made(**given)) == words
+
+
+# Conclusions
+
+
+def test_the_conclusions_of_one_training():
+    best, _, hardest, confidence = lines(narrative.learned([made()]))
+    low, high = metrics.accuracy_interval(LABELS, made().probabilities)
+    assert best == (
+        "- **base** classifies **80.0 %** of the test images correctly "
+        f"(95 % interval over test images {100 * low:.1f} – {100 * high:.1f})."
+    )
+    assert hardest.startswith("- The hardest class is **class")
+    assert "mean confidence is 90.0 %: overconfident by 10.0 points" in confidence
+
+
+def test_the_conclusions_of_several_seeds_say_which_they_are_about():
+    found = [made(seed=seed, wrong=range(40 + 2 * seed)) for seed in range(3)]
+    text = narrative.learned(found).data
+    assert "on average over 3 seeds **79.0 %**" in text
+    assert "95 % interval over 3 seeds" in text
+    assert "- With seed 0, the hardest class" in text
+    assert "- With seed 0, the mean confidence is 90.0 %: overconfident by 10.0 points" in text
+
+
+def test_recipes_are_compared_with_the_same_seed():
+    found = [
+        made(seed=seed, recipe=recipe, wrong=range(count))
+        for recipe, count in (("base", 60), ("improved", 20))
+        for seed in range(2)
+    ]
+    (line,) = [line for line in lines(narrative.learned(found)) if "McNemar" in line]
+    assert line.startswith("- With seed 0 of both, the difference from **base** is +20.0 points")
+    assert "a real difference" in line and "p < 0.001" in line
+
+
+def test_luck_is_not_called_a_difference():
+    text = narrative.learned([made(wrong=range(40)), made(recipe="improved", wrong=range(1, 40))])
+    assert "no clear difference between these two trained networks" in text.data
+
+
+def test_recipes_that_gave_the_same_network_are_named():
+    text = narrative.learned([made(), made(recipe="callbacks")]).data
+    assert "**base** and **callbacks** gave the same network" in text
+
+
+def test_shortened_trainings_are_called_provisional():
+    epochs = {"requested": 5, "run": 5, "phases": [{"requested": 5, "run": 5}]}
+    short, full = made(epochs=epochs), made(recipe="improved")
+    assert "1 of 2 trainings were **cut short**" in narrative.learned([short, full]).data
+    assert "cut short" not in narrative.learned([full]).data
+    assert "**Shortened trainings of VGG-10 (base)" in narrative.about([short, full])
+    assert "Shortened" not in narrative.about([full])
+
+
+# Notebook 05
+
+
+def test_the_ranking_goes_by_accuracy_and_compares_first_and_last():
+    ladder = [
+        made(wrong=range(40), multiply_adds=10),
+        made("resnet20", "improved", wrong=range(20), multiply_adds=25),
+    ]
+    order, ratio = lines(narrative.ranking(ladder))
+    assert order.endswith("ResNet-20, improved 90.0 %, VGG-10, base 80.0 %.")
+    assert "50.0 % of the mistakes of the last, at 2.5 times its multiply-adds" in ratio
+
+
+def test_an_epochs_time_is_that_of_the_last_phase():
+    assert "<td" in narrative.cost_table([made()]).data
+    assert ">8 s<" in narrative.cost_table([made()]).data
+
+
+def test_the_hardest_images_are_those_all_get_wrong_the_surest_mistakes_first():
+    sure, unsure = made(wrong=[3, 5, 7]), made("resnet20", "improved", wrong=[5, 7, 9])
+    sure.probabilities[7] = np.eye(10)[8]
+    assert narrative.hardest([sure, unsure]).tolist() == [7, 5]
+
+
+def test_limits_say_what_the_intervals_do_not_cover():
+    one, other = made(), made(seed=1)
+    assert "Each row is **one training**" in narrative.limits([one]).data
+    assert "seed's luck" not in narrative.limits([one, other]).data
+    mixed = narrative.limits([one, other, made(recipe="improved")]).data
+    assert "Some rows rest on one training" in mixed
+    assert "official checksum" not in mixed
+    unverified = made(dataset={**one.record["dataset"], "verified": False})
+    assert "official checksum" in narrative.limits([unverified]).data
+
+
+def test_missing_rows_are_named_with_their_model():
+    found = [made(row.model, row.name) for row in recipes.RECIPES]
+    assert narrative.missing(found).data == (
+        f"All rows of the study are here, {len(found)} trainings in all."
+    )
+    text = narrative.missing([r for r in found if narrative.label(r) != "VGG-10, base"]).data
+    assert "**Not here:** VGG-10 base." in text
+
+
+# Recipes
+
+
+def test_the_recipe_table_says_what_each_phase_sees_and_when_it_stops():
+    plan = training.plan("transfer", ["improved"], seeds=[0])
+    assert ">flip → 4-pixel crop, flip<" in narrative.recipe_table(plan).data
+    table = narrative.recipe_table(training.plan("vgg10", ["base", "callbacks"], seeds=[0])).data
+    assert ">after 5 epochs without progress, back to the best epoch<" in table
+    assert ">after 2 epochs without progress<" in table
+
+
+# The README
+
+
+def _parser():
+    specification = importlib.util.spec_from_file_location("run_all", ROOT / "run_all.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.build_parser()
+
+
+@pytest.mark.parametrize("row", recipes.RECIPES, ids=lambda row: f"{row.model}-{row.name}")
+def test_the_readmes_commands_train_their_row_and_no_other(row):
+    group = [made(row.model, row.name, seed=seed) for seed in (0, 2)]
+    command = narrative.commands_table(group).splitlines()[-1].split("`")[1]
+    script, *words = command.split()
+    assert script == "run_all.py"
+    arguments = options.Arguments.from_namespace(_parser().parse_args(words))
+    request = options.check(arguments, ROOT / "notebooks")
+    assert [notebook.model for notebook in request.notebooks] == [row.model]
+    assert recipes.select(row.model, list(arguments.recipes)) == [row]
+    assert (arguments.seeds, arguments.epochs) == ((0, 2), None)
+    assert arguments.backbone == (LITE0["backbone"] if row.model == "transfer" else None)
+
+
+def test_the_command_of_a_shortened_row_has_its_cap():
+    epochs = {"requested": 8, "run": 8, "phases": [{"requested": 3}, {"requested": 5}]}
+    assert "--epochs 5`" in narrative.commands_table([made(epochs=epochs)])
