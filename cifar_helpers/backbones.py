@@ -22,7 +22,8 @@ import filelock
 import numpy as np
 import pooch
 
-from cifar_helpers.errors import UserError, WeightsError
+from cifar_helpers import recipes
+from cifar_helpers.errors import UserError, WeightsError, user_path
 from cifar_helpers.layers import DepthwiseConv2D, InferenceBatchNormalization
 from cifar_helpers.quiet import keras
 
@@ -31,7 +32,6 @@ layers = keras.layers
 V2B0 = "efficientnetv2b0"
 LITE0 = "efficientnet-lite0"
 NAMES = (V2B0, LITE0)
-LABELS = {V2B0: "EfficientNetV2B0", LITE0: "EfficientNet-Lite0"}
 
 # Where Keras itself gets EfficientNetV2B0 without its top, and the file's MD5.
 V2B0_FILE = "efficientnetv2-b0_notop.h5"
@@ -79,7 +79,7 @@ class Weights:
 
     def notice(self) -> str:
         """One sentence for the top of a page."""
-        name = LABELS[self.backbone]
+        name = recipes.BACKBONE_LABELS[self.backbone]
         origin = {
             "Keras cache": "Keras' cache",
             "download": "Keras' storage",
@@ -120,7 +120,7 @@ def resolve(backbone: str = "auto", weights_file: str = "", *, download: bool = 
             )
         return _lite0_weights()
     if weights_file:
-        return _weights_from_file(Path(weights_file).expanduser())
+        return _weights_from_file(user_path(weights_file))
     try:
         return _v2b0_weights(download=download)
     except WeightsError as error:

@@ -23,7 +23,7 @@ import filelock
 import numpy as np
 import pooch
 
-from cifar_helpers.errors import DataError, UserError
+from cifar_helpers.errors import DataError, UserError, user_path
 
 DATASETS = ("auto", "cifar10", "toy")
 CLASS_NAMES = (
@@ -105,7 +105,7 @@ def _named_copy(dataset: str, data_dir: str | os.PathLike) -> Path | None:
     named = os.fspath(data_dir) or os.environ.get("CIFAR10_DIR", "")
     if dataset == "toy" or not named:
         return None
-    path = Path(named).expanduser()
+    path = user_path(named)
     if not path.exists():
         raise DataError(
             f"data_dir (or CIFAR10_DIR) must be a folder in CIFAR-10's python layout or "

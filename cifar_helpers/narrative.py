@@ -152,7 +152,7 @@ def label(result: Result) -> str:
     if not record["backbone"]:
         return f"{plotting.MODEL_LABELS[record['model']]}, {record['recipe']}"
     backbone = record["backbone"]["backbone"]
-    name = f"{backbones.LABELS.get(backbone, backbone)}, {record['recipe']}"
+    name = f"{recipes.BACKBONE_LABELS.get(backbone, backbone)}, {record['recipe']}"
     size = record["image_size"]
     return name if record["recipe"] == f"{size}px" else f"{name} at {size} px"
 
@@ -198,9 +198,7 @@ def _published(table: pd.DataFrame) -> list[str]:
     """The published accuracies with their epochs, and the backbone where it was another one."""
     cells = []
     for _, row in table.iterrows():
-        other = row["reference_backbone"]
-        backbone = f", {backbones.LABELS.get(other, other)}" if other else ""
-        about = f" ({row['reference_epochs']} epochs{backbone})"
+        about = f" ({results.about_reference(row)})"
         cells.append("–" if pd.isna(row["reference"]) else percent(row["reference"]) + about)
     return cells
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cifar_helpers import recipes
-from cifar_helpers.errors import UserError
+from cifar_helpers.errors import UserError, user_path
 
 DATASETS = ("auto", "cifar10", "toy")
 BACKBONES = ("auto", "efficientnetv2b0", "efficientnet-lite0")
@@ -344,11 +344,11 @@ def _check_paths(arguments: Arguments) -> None:
     """Files that must be there, and a folder that can be written."""
     for name in ("data_dir", "weights_file"):
         path = getattr(arguments, name)
-        if path and not Path(path).expanduser().exists():
+        if path and not user_path(path).exists():
             raise UserError(
                 f"{_flag(name)} must exist; there is no {path}. Correct the path, or leave the option out."
             )
-    if arguments.weights_file and not Path(arguments.weights_file).expanduser().is_file():
+    if arguments.weights_file and not user_path(arguments.weights_file).is_file():
         raise UserError(f"--weights-file must be a file; {arguments.weights_file} is a folder.")
     if arguments.weights_file and arguments.backbone == "efficientnet-lite0":
         raise UserError(
@@ -362,7 +362,7 @@ def _check_paths(arguments: Arguments) -> None:
 
 
 def _check_out(out: str) -> None:
-    path = Path(out).expanduser().absolute()
+    path = user_path(out).absolute()
     if path.exists() and not path.is_dir():
         raise UserError(f"--out must be a folder; {out} is a file.")
     # Anything else in it could be overwritten, or moved away by --fresh.

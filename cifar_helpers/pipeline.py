@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from pathlib import Path
 
 from cifar_helpers import execution, options, progress
-from cifar_helpers.errors import UserError
+from cifar_helpers.errors import UserError, user_path
 from cifar_helpers.execution import Job
 from cifar_helpers.options import Arguments, Notebook, Request
 from cifar_helpers.runs import Study, digest, folder_of, hold, now, open_run, seconds_of, shown
@@ -102,8 +102,8 @@ def _signals_interrupt():
 
 def _run_study(study: Study, executor: Executor, workers: int) -> int:
     """Announce, execute, report."""
-    _announce(study)
     try:
+        _announce(study)
         execute(study, executor, workers)
     except BaseException:
         for line in _interrupted(study):
@@ -125,7 +125,8 @@ def _prepare_inputs(request: Request) -> dict:
 
     Returns:
         The data's `dataset` ("cifar10" or "toy"), `name`, `real`, `verified`, `sha256` and
-        `notice`; empty if no notebook of the run reads data.
+        `notice`, and if a notebook needs them the `weights` (`backbone`, `origin`, `sha256`,
+        `notice`); empty if no notebook of the run reads data.
     """
     if not any("dataset" in notebook.types for notebook in request.notebooks):
         return {}
@@ -155,14 +156,19 @@ def resolve_inputs(dataset: str, data_dir: str, weights: tuple[str, str] | None)
     from cifar_helpers import backbones, data
 
     source = data.load(dataset, data_dir=data_dir).source
+    found = {
+        "dataset": "cifar10" if source.real else "toy",
+        **source.as_dict(),
+        "notice": source.notice(),
+    }
     if weights:
-        backbones.resolve(*weights)
-    found = "cifar10" if source.real else "toy"
-    return {"dataset": found, **source.as_dict(), "notice": source.notice()}
+        resolved = backbones.resolve(*weights)
+        found["weights"] = {**resolved.as_dict(), "notice": resolved.notice()}
+    return found
 
 
 def _absolute(path: str | None) -> str:
-    return str(Path(path).expanduser().resolve()) if path else ""
+    return str(user_path(path).resolve()) if path else ""
 
 
 @contextlib.contextmanager
@@ -242,8 +248,9 @@ def _environment(arguments: Arguments) -> dict[str, str]:
         variables |= {name: threads for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
     variables = {name: os.environ.get(name, value) for name, value in variables.items()}
     # The kernel runs in another folder: what is relative to this one must be made absolute.
-    if os.environ.get("CIFAR10_DIR"):
-        variables["CIFAR10_DIR"] = _absolute(os.environ["CIFAR10_DIR"])
+    for name in ("CIFAR10_DIR", "CIFAR_HELPERS_CACHE", "KERAS_HOME"):
+        if os.environ.get(name):
+            variables[name] = _absolute(os.environ[name])
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables["PYTHONPATH"] = os.pathsep.join(str(Path(path).resolve()) for path in paths)
     return variables
@@ -260,10 +267,20 @@ def _job_hash(study: Study, notebook: Notebook) -> str:
     """Names all that decides a notebook's outcome: its cells, parameters and what it reads."""
     cells = [cell["source"] for cell in notebook.cells if cell["cell_type"] == "code"]
     read = [study.inputs.get("sha256")]
+    if "weights" in study.inputs and "weights_file" in notebook.types:
+        read.append(study.inputs["weights"]["sha256"])
     if notebook.is_comparison:
-        records = sorted((study.folder / "results").glob("*/*/seed*.json"))
-        read += [hashlib.sha256(path.read_bytes()).hexdigest() for path in records]
+        read.append(_records(study))
     return digest([cells, study.jobs[notebook.name].parameters, read])
+
+
+def _records(study: Study, model: str = "*") -> dict[str, str]:
+    """The SHA-256 of each record, and of its predictions, by their places below `results/`."""
+    folder = study.folder / "results"
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob(f"{model}/*/seed*.*"))
+    }
 
 
 # Execution
@@ -312,9 +329,16 @@ def _execute_batch(
 
 
 def _skip(study: Study, notebook: Notebook) -> bool:
-    """Whether the notebook has finished, in an earlier sitting, with the same inputs."""
+    """Whether the notebook has finished, in an earlier sitting, with the same inputs.
+
+    And whether all its records are still as it left them: without one it would be missing from the
+    comparison.
+    """
     entry, job = study.entry(notebook.name), study.jobs[notebook.name]
     same = entry.get("parameters_hash") == _job_hash(study, notebook)
+    if notebook.model:
+        kept = entry.get("records", {})
+        same = same and kept.items() <= _records(study, notebook.model).items()
     if entry["status"] == "finished" and same and job.output.exists():
         study.skipped.add(notebook.name)
         return True
@@ -348,6 +372,9 @@ def _end(study: Study, name: str, future: Future, seconds: float) -> None:
         outcome = {"seconds": round(seconds, 1), "failed_cell": _without_cell(error)}
     failed = "failed_cell" in outcome
     output = job.failed if failed else job.output
+    model = next(each.model for each in study.request.notebooks if each.name == name)
+    if model and not failed:
+        outcome["records"] = _records(study, model)
     study.note(
         name,
         status="failed" if failed else "finished",
@@ -410,11 +437,14 @@ def _announce(study: Study) -> None:
     print(f"Run folder: {shown(study.folder)}")
     if study.inputs:
         print(study.inputs["notice"])
+    if "weights" in study.inputs:
+        print(study.inputs["weights"]["notice"])
     for name in study.request.idle:
         print(f"{name} is left out: it has none of the recipes asked for.")
     if study.record["quick"]:
         cap = "1 epoch" if arguments.epochs == 1 else f"{arguments.epochs} epochs"
-        print(f"Quick pass: every training phase is capped at {cap}.")
+        seeds = "" if arguments.seeds else ", and each recipe is trained with one seed"
+        print(f"Quick pass: every training phase is capped at {cap}{seeds}.")
         for notebook in study.request.notebooks:
             _announce_quick(study, notebook)
     sys.stdout.flush()
@@ -422,14 +452,15 @@ def _announce(study: Study) -> None:
 
 def _announce_quick(study: Study, notebook: Notebook) -> None:
     values = _quick_values(notebook, study.request, study.inputs)
-    less = [name for name in values if getattr(study.request.arguments, name) is None]
-    if not less:
-        return
     words = {
         "image_size": "at {} pixels".format(" and ".join(map(str, QUICK_IMAGE_SIZE))),
         "train_size": f"on {values.get('train_size', 0):,} training images",
     }
     flags = {"image_size": "--image-size 96 224", "train_size": "--train-size 50000"}
+    given = study.request.arguments
+    less = [name for name in words if name in values and getattr(given, name) is None]
+    if not less:
+        return
     print(
         f"{notebook.name} runs {' '.join(words[name] for name in less)}; "
         f"add {' '.join(flags[name] for name in less)} for the full size."

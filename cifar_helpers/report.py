@@ -116,6 +116,7 @@ def _options(arguments: dict) -> str:
     """The arguments as a command line, without what says nothing about the results."""
     words = ["python run_all.py"]
     hidden = ("fresh", "html", "workers", "scheduler", "out", "cell_timeout", "parameters")
+    hidden += ("notebooks",)  # the page is about those of earlier sittings too
     for name, value in arguments.items():
         if name in hidden or value == "auto":
             continue
@@ -166,10 +167,11 @@ def results_rows(folder: Path) -> tuple[list[dict], str]:
         folder: the run's.
 
     Returns:
-        Rows as in `results.results_table` (None where it has NaN), with `label`; and why there are
-        none, if records could not be read, else "".
+        Rows as in `results.results_table` (None where it has NaN), with `label`, which names a
+        backbone, and `reference_about`, the published figure's epochs and its backbone where that
+        was another one; and why there are none, if records could not be read, else "".
     """
-    from cifar_helpers import plotting, results
+    from cifar_helpers import plotting, recipes, results
 
     try:
         found = results.load_results(folder)
@@ -179,9 +181,13 @@ def results_rows(folder: Path) -> tuple[list[dict], str]:
         return [], ""
     table = results.results_table(found)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    for row in rows:
-        row["label"] = plotting.MODEL_LABELS.get(row["model"], row["model"])
+    for row, group in zip(rows, results.by_recipe(found).values(), strict=True):
+        used = (group[0].record["backbone"] or {}).get("backbone")
+        model = plotting.MODEL_LABELS.get(row["model"], row["model"])
+        row["label"] = recipes.BACKBONE_LABELS.get(used, model)
         row.setdefault("reference", None)
+        known = row["reference"] is not None
+        row["reference_about"] = results.about_reference(row) if known else ""
     return rows, ""
 
 
@@ -212,7 +218,8 @@ def print_results(rows: list[dict]) -> None:
     for row in rows:
         cells = [row["label"], row["recipe"], _percent(row["accuracy"])]
         cells.append(f"{100 * row['low']:.1f} to {100 * row['high']:.1f}")
-        cells += [_percent(row["reference"])] if published else []
+        about = f" ({row['reference_about']})" if row["reference_about"] else ""
+        cells += [_percent(row["reference"]) + about] if published else []
         table.add_row(*cells)
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -300,6 +301,9 @@ def replace_file(path: Path, write: Callable) -> None:
     try:
         with open(partial, "wb") as file:
             write(file)
+            # Else the name may outlive a power cut, and the content not.
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -330,36 +334,65 @@ def save_result(result: Result, out: str | Path) -> Path:
 
 
 def _set_aside_other(path: Path, wanted: str) -> None:
-    """Move a record of other parameters, or a damaged one, out of the way."""
+    """Move a record of other parameters, or a damaged one, and its network out of the way."""
     try:
         found = json.loads(path.read_text())["parameters_hash"]
     except FileNotFoundError:
         return
     except (ValueError, KeyError, TypeError):
         found = "damaged"
-    if found == wanted:
-        return
-    aside = path.parent / "earlier"
-    aside.mkdir(exist_ok=True)
-    for file in (path, path.with_suffix(".npz")):
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            os.replace(file, aside / f"{path.stem}-{found[:8]}{file.suffix}")
+    if found != wanted:
+        _set_aside(path, found)
+
+
+def _set_aside(path: Path, name: str) -> None:
+    _move(path, _earlier_path(path, name))
     print(f"An earlier record of {path.parent.parent.name} {path.parent.name} is kept in earlier/.")
 
 
+def _earlier_path(path: Path, parameters_hash: str) -> Path:
+    """Where the record that `path` had with other parameters is."""
+    return path.parent / "earlier" / f"{path.stem}-{parameters_hash[:8]}.json"
+
+
+def _move(path: Path, to: Path) -> None:
+    """Move a record with its predictions and its network, the record last."""
+    files = {_model_path(path): _model_path(to)}
+    files |= {path.with_suffix(suffix): to.with_suffix(suffix) for suffix in (".npz", ".json")}
+    for source, target in files.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            os.replace(source, target)
+
+
+def _model_path(path: Path) -> Path:
+    """Where the trained network of a record is, under `models` or `models/earlier`."""
+    earlier = ("earlier",) if path.parent.name == "earlier" else ()
+    recipe = path.parents[len(earlier)]
+    out = recipe.parents[2]
+    name = f"{recipe.parent.name}-{recipe.name}-{path.stem}.keras"
+    return Path(out, "models", *earlier, name)
+
+
 def save_model(run, out: str | Path) -> Path:
-    """Write a run's trained network, uncompiled, under `out`/models as a `.keras` file."""
+    """Write a run's trained network, uncompiled, under `out`/models as a `.keras` file.
+
+    That of a record with other parameters is moved to the folder `earlier` beside it.
+    """
     import keras
 
-    name = f"{run.recipe.model}-{run.recipe.name}-seed{run.seed}"
-    path = Path(out) / "models" / f"{name}.keras"
+    record = _record_path(out, run.recipe.model, run.recipe.name, run.seed)
+    _set_aside_other(record, run.parameters_hash)
+    path = _model_path(record)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A copy without the optimizer, whose state would treble the file.
     plain = keras.Model.from_config(run.model.get_config())
     plain.set_weights(run.model.get_weights())
-    partial = path.with_name(f".{name}.{os.getpid()}.keras")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
         plain.save(partial)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -372,12 +405,15 @@ def _read_result(path: Path) -> Result:
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
             probabilities = file["probabilities"].astype("float32")
             return Result(record, probabilities, file["labels"].astype("int64"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"the record {path.name} could not be read: {error}") from error
 
 
 def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, wanted: str) -> Result | None:
     """The finished record of exactly these parameters, or None.
+
+    One that other parameters have displaced is put back, with its network. A damaged one is moved
+    to the folder `earlier`.
 
     Args:
         out: the run's folder.
@@ -386,14 +422,33 @@ def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, wanted: str)
         wanted: the `parameters_hash` that the record must have.
     """
     path = _record_path(out, recipe.model, recipe.name, seed)
+    found = _read_or_set_aside(path)
+    if found and found.record.get("parameters_hash") == wanted:
+        return found
+    # A training of other parameters may have come in between.
+    earlier = _earlier_path(path, wanted)
+    found = _read_or_set_aside(earlier)
+    if found is None or found.record.get("parameters_hash") != wanted:
+        return None
+    _set_aside_other(path, wanted)
+    _move(earlier, path)
+    print("Its record was kept in earlier/ and is taken up again.")
+    return found
+
+
+def _read_or_set_aside(path: Path) -> Result | None:
+    """A record, or None if there is none; a damaged one is moved aside."""
     if not path.exists():
         return None
     try:
-        result = _read_result(path)
+        return _read_result(path)
     except UserError as error:
-        print(f"{error}. The run is done anew.")
+        aside = _earlier_path(path, "damaged")
+        if path.parent.name == "earlier":
+            aside = path.with_name(f"{path.stem}-damaged.json")
+        _move(path, aside)
+        print(f"{error}. It is kept as {aside.name}, and the training is done anew.")
         return None
-    return result if result.record.get("parameters_hash") == wanted else None
 
 
 def load_results(out: str | Path) -> list[Result]:
@@ -493,6 +548,16 @@ def _table_row(group: list[Result]) -> dict:
         "reference_epochs": published.epochs if published else "",
         "reference_backbone": _other_backbone(first, published),
     }
+
+
+def about_reference(row) -> str:
+    """What to say beside a published figure: its epochs, its backbone where that was another one.
+
+    Args:
+        row: of `results_table`, one that has a published figure.
+    """
+    backbone = recipes.BACKBONE_LABELS.get(row["reference_backbone"], row["reference_backbone"])
+    return ", ".join(filter(None, [f"{row['reference_epochs']} epochs", backbone]))
 
 
 def _published(result: Result) -> recipes.Reference | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 
 from cifar_helpers import options
-from cifar_helpers.errors import UserError
+from cifar_helpers.errors import UserError, user_path
 from cifar_helpers.execution import Job
 from cifar_helpers.options import Request
 
@@ -71,6 +71,8 @@ class Study:
         """Write down that the run has come to its end."""
         statuses = {entry["status"] for entry in self.record["notebooks"].values()}
         status = "failed" if "failed" in statuses else "finished"
+        if status == "finished" and statuses - {"finished"}:  # left by an earlier sitting
+            status = "interrupted"
         self.record.update(status=status, finished=now())
         self.save()
 
@@ -92,9 +94,10 @@ def open_run(folder: Path, request: Request, inputs: dict, jobs: dict[str, Job])
     """
     settings = _settings(request, inputs)
     earlier = _earlier_record(folder)
-    if earlier:
-        _check_same_settings(folder, earlier.get("settings", {}), settings)
     study = Study(folder, request, jobs, _new_record(request, inputs, settings))
+    if earlier is not None:
+        _check_same_settings(folder, earlier["settings"], settings)
+        study.record["started"] = earlier["started"]
     study.record["notebooks"] = _earlier_notebooks(earlier, jobs)
     folder.mkdir(parents=True, exist_ok=True)
     study.save()
@@ -158,7 +161,7 @@ def _lock(folder: Path):
 def folder_of(request: Request, inputs: dict, runs_dir: Path) -> Path:
     """The run's folder: `--out`, or one below `runs_dir` that the options name."""
     out = request.arguments.out
-    folder = Path(out).expanduser() if out else Path(runs_dir) / run_name(request, inputs)
+    folder = user_path(out) if out else Path(runs_dir) / run_name(request, inputs)
     return folder.resolve()
 
 
@@ -204,10 +207,18 @@ def _new_record(request: Request, inputs: dict, settings: dict) -> dict:
 
 def _earlier_record(folder: Path) -> dict | None:
     try:
-        return json.loads((folder / "run.json").read_text())
+        record = json.loads((folder / "run.json").read_text())
+        for wanted in (
+            record["started"],
+            *(each["status"] for each in record["notebooks"].values()),
+        ):
+            if not isinstance(wanted, str):
+                raise TypeError(f"{wanted!r} in place of text")
+        record["settings"].items()
+        return record
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"run.json of {folder.name} cannot be read ({error}): name another folder with --out, "
             "or begin anew with --fresh."

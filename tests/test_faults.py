@@ -176,13 +176,24 @@ def test_a_nearly_full_disk_is_refused_at_the_start(sleepy, monkeypatch, capfd):
     assert not sleepy.runs.exists()
 
 
-def test_a_damaged_record_of_the_run_is_not_overwritten(sleepy, capfd):
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"status": "fin',
+        "",
+        "{}",
+        "[1]",
+        '{"settings": {}, "started": "2026-01-02", "notebooks": {"01_sleeps": {}}}',
+        '{"settings": [], "started": "2026-01-02", "notebooks": {}}',
+    ],
+)
+def test_a_damaged_record_of_the_run_is_not_overwritten(sleepy, capfd, content):
     record = sleepy.runs / "full" / "run.json"
     record.parent.mkdir(parents=True)
-    record.write_text('{"status": "fin')
+    record.write_text(content)
     assert sleepy.run("--no-html") == 2
     assert "run.json of full cannot be read" in capfd.readouterr().err
-    assert record.read_text() == '{"status": "fin'
+    assert record.read_text() == content
 
 
 def test_a_clock_set_back_makes_nothing_stale_or_new(study, capfd):

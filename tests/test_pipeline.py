@@ -138,6 +138,31 @@ def test_changed_notebook_and_failed_notebook_run_again(study):
     assert not list((study.runs / "full" / "notebooks").glob("*.failed.ipynb"))
 
 
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("of other epochs")])
+def test_notebook_is_due_again_when_its_record_is_no_longer_what_it_left(study, change):
+    study.add("02_vgg10", "leaves_a_record")
+    record = study.runs / "full" / "results" / "vgg10" / "base" / "seed0.json"
+    assert study.run("--no-html") == 0
+    change(record)
+    (record.parent / "seed7.json").write_text("of another notebook")
+    assert study.run("--no-html") == 0
+    assert record.read_text() == "{}"
+
+
+def test_other_weights_make_the_notebook_due_again(study, monkeypatch):
+    study.add("04_transfer_learning", "has_transfer_parameters")
+    hashes = []
+    for content in "aab":
+        weights = {"backbone": "efficientnet-lite0", "sha256": content, "notice": "Weights."}
+        monkeypatch.setattr(
+            pipeline, "_prepare_inputs", lambda request, found=weights: {**TOY, "weights": found}
+        )
+        assert study.run("--no-html") == 0
+        (entry,) = study.record("toy-full")["notebooks"].values()
+        hashes.append(entry["parameters_hash"])
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_comparison_is_due_again_when_a_record_was_added(study):
     study.add("05_lists", "lists_what_ran")
     assert study.run("--no-html") == 0
@@ -213,6 +238,8 @@ BAD = [
     (["--out", "file.txt"], "--out must be a folder; file.txt is a file"),
     (["--out", "file.txt/below"], "--out must be a folder that can be written"),
     (["--out", "sources"], "sources holds other files"),
+    (["--out", "~no_such_user/x"], "must name a user's home folder; received ~no_such_user/x"),
+    (["--data-dir", "~no_such_user/x"], "must name a user's home folder"),
     (["--scheduler", "tcp://127.0.0.1:1"], "--scheduler"),
 ]
 
@@ -334,6 +361,29 @@ def test_seeds_and_recipes_said_aloud_are_what_the_notebook_gets(study, epochs):
     assert (other["seeds"], other["recipes"]) == ([0, 1], ["improved"])
 
 
+def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch, capfd):
+    weights = {"backbone": "efficientnet-lite0", "sha256": "0", "notice": "Lite0 it is."}
+    inputs = {**TOY, "weights": weights}
+    monkeypatch.setattr(pipeline, "_prepare_inputs", lambda request: inputs)
+    study.add("01_records", "records_its_parameters")
+    study.add("04_transfer_learning", "has_transfer_parameters")
+    assert study.run("--epochs", "2") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[1:5] == [
+        TOY["notice"],
+        "Lite0 it is.",
+        "Quick pass: every training phase is capped at 2 epochs, and each recipe is trained with "
+        "one seed.",
+        "04_transfer_learning runs at 64 and 96 pixels on 4,000 training images; add "
+        "--image-size 96 224 --train-size 50000 for the full size.",
+    ]
+    index = (study.runs / "toy-epochs-2" / "html" / "index.html").read_text()
+    assert "Lite0 it is." in index
+    assert study.run("--epochs", "2", "--seeds", "1", "--train-size", "50") == 0
+    out = capfd.readouterr().out
+    assert "one seed" not in out and "runs at 64 and 96 pixels; add --image-size 96 224 for" in out
+
+
 def test_no_flags_is_the_full_run_whatever_the_notebooks_default(study):
     assert _transfer_parameters(study, {}) == {**pipeline.FULL, "out": ".."}
 
@@ -353,6 +403,13 @@ def test_threads_are_shared_between_workers(monkeypatch):
     monkeypatch.setattr(pipeline, "_cores", lambda: 8)
     assert pipeline._environment(Arguments(workers=3))["OMP_NUM_THREADS"] == "2"
     assert "OMP_NUM_THREADS" not in pipeline._environment(Arguments())
+
+
+def test_folders_of_the_environment_are_the_same_in_the_kernels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("CIFAR10_DIR", "CIFAR_HELPERS_CACHE", "KERAS_HOME"):
+        monkeypatch.setenv(name, "here")
+        assert pipeline._environment(Arguments())[name] == str(tmp_path / "here")
 
 
 def test_run_name_is_made_from_what_decides_the_results(study):
@@ -461,6 +518,7 @@ def test_index_shows_results_with_their_intervals():
         "gap": -2.84,
         "seconds": 120.0,
         "reference": 0.786,
+        "reference_about": "20/20 epochs",
     }
     record = {
         "status": "finished",
@@ -472,6 +530,15 @@ def test_index_shows_results_with_their_intervals():
         "notebooks": {},
     }
     page = report.index_page("full", record, [row], ["One processor, 2 cores"])
-    for words in ("78.0 %", "77.0 to 79.0", "78.6 %", "402,986", "−2.8", "One processor"):
+    for words in ("78.0 %", "77.0 to 79.0", "78.6 %", "20/20 epochs", "402,986", "−2.8"):
         assert words in page
-    assert "somebody" not in page
+    assert "somebody" not in page and "One processor" in page
+
+
+def test_report_names_the_backbone_that_was_used_and_the_one_that_was_published():
+    rows, problem = report.results_rows(ROOT)
+    assert problem == ""
+    (row,) = [row for row in rows if row["recipe"] == "96px"]
+    assert row["label"] == "EfficientNet-Lite0"
+    assert row["reference_about"] == "30+30 epochs, EfficientNetV2B0"
+    assert {row["reference_about"] for row in rows if row["reference"] is None} == {""}

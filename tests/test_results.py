@@ -2,6 +2,7 @@ import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,29 @@ def test_a_record_of_other_parameters_is_kept(finished, tmp_path, capsys):
     assert capsys.readouterr().out.count("is kept in earlier/") == 1
 
 
+def test_a_record_that_a_look_with_other_parameters_displaced_is_put_back(finished, tmp_path):
+    """With its network: what took hours is not trained again after a try in between."""
+    _, run, result = finished
+    wanted = result.record["parameters_hash"]
+    results.save_model(run, tmp_path)
+    results.save_result(result, tmp_path)
+    network = tmp_path / "models" / "baseline_cnn-improved-seed1.keras"
+    content = network.read_bytes()
+
+    look = replace(run, parameters_hash="a" * 64)
+    results.save_model(look, tmp_path)
+    results.save_result(_other(result, parameters_hash="a" * 64), tmp_path)
+    network.write_bytes(b"another network")
+
+    assert results.find_result(tmp_path, run.recipe, 1, wanted).record == result.record
+    assert [found.record for found in results.load_results(tmp_path)] == [result.record]
+    assert network.read_bytes() == content
+    assert results.find_result(tmp_path, run.recipe, 1, "a" * 64) is not None
+    assert network.read_bytes() == b"another network"
+    assert results.find_result(tmp_path, run.recipe, 1, "b" * 64) is None
+    assert network.read_bytes() == b"another network"
+
+
 def test_many_writers_lose_no_record(tmp_path):
     """Records of their own, and one that all of them write at once."""
     writers, count = 16, 50
@@ -139,8 +163,22 @@ def test_a_damaged_record_is_not_taken_for_a_finished_run(
     path.write_bytes(path.read_bytes()[:kept])
     assert results.load_results(tmp_path) == []
     wanted = result.record["parameters_hash"]
+    content = path.read_bytes()
     assert results.find_result(tmp_path, run.recipe, 1, wanted) is None
     assert "done anew" in capsys.readouterr().out
+    aside = path.parent / "earlier" / f"seed1-damaged{damaged}"
+    assert aside.read_bytes() == content and not path.exists()
+
+
+def test_predictions_with_a_flipped_bit_are_read_or_left_out(finished, tmp_path):
+    _, _, result = finished
+    path = results.save_result(result, tmp_path).with_suffix(".npz")
+    content = path.read_bytes()
+    for position in np.random.default_rng(0).integers(0, 8 * len(content), 300):
+        flipped = bytearray(content)
+        flipped[position // 8] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        assert len(results.load_results(tmp_path)) in (0, 1)
 
 
 def test_the_parameters_hash_changes_with_all_that_decides_the_outcome(toy_splits):
