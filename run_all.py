@@ -84,6 +84,12 @@ def _add_work(group) -> None:
         f"baseline and 0 for the others; 0 in all with up to {options.QUICK_EPOCHS} epochs)",
     )
     group.add_argument(
+        "--precision",
+        choices=options.PRECISIONS,
+        help="number format that trainings compute in; auto (default): that of a record in the "
+        "run's folder, else the one measured to be faster on such processors",
+    )
+    group.add_argument(
         "--image-size",
         nargs="+",
         type=whole_number,

@@ -14,6 +14,7 @@ from cifar_helpers.errors import UserError, user_path
 
 DATASETS = ("auto", "cifar10", "toy")
 BACKBONES = ("auto", "efficientnetv2b0", "efficientnet-lite0")
+PRECISIONS = ("auto", "float32", "bfloat16")
 # Flags that are notebook parameters of the same name.
 SHARED = (
     "dataset",
@@ -22,11 +23,17 @@ SHARED = (
     "epochs",
     "recipes",
     "seeds",
+    "precision",
     "backbone",
     "image_size",
     "weights_file",
 )
-DEFAULTS = {"dataset": "auto", "backbone": "auto", "recipes": ("reference", "improved")}
+DEFAULTS = {
+    "dataset": "auto",
+    "backbone": "auto",
+    "precision": "auto",
+    "recipes": ("reference", "improved"),
+}
 # A quick pass has fewer seeds and other sizes than the full study.
 DEFAULTS_QUICK = {"seeds": (0,)}
 DEFAULTS_FULL = {"image_size": (96, 224)}
@@ -48,6 +55,7 @@ class Arguments:
         train_size: training images kept.
         seeds: one training of each recipe a seed.
         recipes: "reference", "improved" or names of single recipes.
+        precision: one of `PRECISIONS`.
         backbone: one of `BACKBONES`.
         image_size: input sizes in pixels of the two transfer-learning reference recipes.
         weights_file: ImageNet weights of EfficientNetV2B0.
@@ -67,6 +75,7 @@ class Arguments:
     train_size: int | None = None
     seeds: tuple[int, ...] | None = None
     recipes: tuple[str, ...] | None = None
+    precision: str | None = None
     backbone: str | None = None
     image_size: tuple[int, ...] | None = None
     weights_file: str | None = None
@@ -303,7 +312,8 @@ def _check_numbers(arguments: Arguments) -> None:
 
 
 def _check_choices(arguments: Arguments) -> None:
-    for name, known in (("dataset", DATASETS), ("backbone", BACKBONES)):
+    choices = {"dataset": DATASETS, "backbone": BACKBONES, "precision": PRECISIONS}
+    for name, known in choices.items():
         value = getattr(arguments, name)
         if value is not None and value not in known:
             raise UserError(f"{_flag(name)} must be one of {_listed(known)}; received {value!r}.")

@@ -28,17 +28,22 @@ PACKAGES = ("tensorflow", "keras", "numpy", "jax", "papermill", "cifar-helpers")
 
 @dataclass(frozen=True)
 class Result:
-    """A run's record with its test predictions.
+    """A run's record with its predictions.
 
     Attributes:
         record: the fields of `seed<k>.json`.
         probabilities: float `(n, classes)`, of the test images.
         labels: int `(n,)`, of the test images.
+        validation_probabilities: float `(m, classes)`, of the validation images; None in records
+            made before they were kept.
+        validation_labels: int `(m,)`, of the validation images, or None.
     """
 
     record: dict
     probabilities: np.ndarray
     labels: np.ndarray
+    validation_probabilities: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
 
     @property
     def recipe(self) -> recipes.Recipe | None:
@@ -78,7 +83,7 @@ def checkpoint_path(
 
 def parameters_hash(
     recipe: recipes.Recipe,
-    seed: int,
+    seed: int | None,
     splits,
     weights=None,
     *,
@@ -89,7 +94,7 @@ def parameters_hash(
 
     Args:
         recipe: as capped and resized.
-        seed: of the run.
+        seed: of the run; None names the experiment, whose trainings differ in their seed alone.
         splits: the images, with their source and the seed of the split.
         weights: the backbone's, where there is one.
         precision: Keras' policy that the network computes by.
@@ -110,25 +115,32 @@ def parameters_hash(
         "weights": getattr(weights, "sha256", weights),
         "precision": precision,
     }
+    if seed is None:
+        del asked["seed"]
     if deterministic:
         asked["deterministic"] = True
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def make_result(run, validation: np.ndarray, test: np.ndarray) -> Result:
+def make_result(
+    run, validation: np.ndarray, test: np.ndarray, *, prediction_seconds: float
+) -> Result:
     """A finished run's record.
 
     Args:
         run: a `training.Run` with its model.
         validation: probabilities of the validation images, `(n, classes)`.
         test: probabilities of the test images, `(n, classes)`.
+        prediction_seconds: that the test images took.
 
     Returns:
-        The record and the test predictions.
+        The record with the predictions.
     """
     splits, labels = run.splits, run.splits.test.labels
     # What is kept on disk is what is measured, so a record can be made anew from its predictions.
-    test = test.astype("float16").astype("float32")
+    test, validation = (kept.astype("float16").astype("float32") for kept in (test, validation))
+    temperature = metrics.fit_temperature(splits.validation.labels, validation)
+    scaled = metrics.temperature_scale(test, temperature)
     record = {
         "model": run.recipe.model,
         "recipe": run.recipe.name,
@@ -146,14 +158,21 @@ def make_result(run, validation: np.ndarray, test: np.ndarray) -> Result:
         "deterministic": run.deterministic,
         **_model_fields(run),
         **_training_fields(run),
+        "prediction_seconds_per_image": prediction_seconds / len(labels),
         "validation": _score(splits.validation.labels, validation),
         **_test_fields(labels, test, splits.class_names),
+        "temperature_scaling": {
+            "temperature": temperature,
+            "test_loss": metrics.cross_entropy(labels, scaled),
+            "calibration": metrics.calibration(labels, scaled),
+        },
         "hardware": hardware(),
         "versions": versions(),
         "parameters_hash": run.parameters_hash,
+        "experiment_hash": run.experiment_hash,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    return Result(record, test, labels)
+    return Result(record, test, labels, validation, splits.validation.labels)
 
 
 def _score(labels: np.ndarray, probabilities: np.ndarray) -> dict:
@@ -196,11 +215,17 @@ def _training_fields(run) -> dict:
             "phases": phases,
         },
         "train": {"accuracy": history["accuracy"][-1], "loss": history["loss"][-1]},
-        "overfitting_gap": 100 * (history["accuracy"][-1] - history["val_accuracy"][-1]),
+        "overfitting_gap": _gap(history, epochs),
+        "kept_epoch": {"epoch": run.best_epoch, "overfitting_gap": _gap(history, run.best_epoch)},
         "history": history,
         "seconds": {"train": run.seconds, "per_epoch": sum(history["seconds"]) / epochs},
         "images_per_second": run.images_per_second,
     }
+
+
+def _gap(history: dict, epoch: int) -> float:
+    """Training minus validation accuracy of an epoch, counted from 1, in percentage points."""
+    return 100 * (history["accuracy"][epoch - 1] - history["val_accuracy"][epoch - 1])
 
 
 def _test_fields(labels: np.ndarray, probabilities: np.ndarray, class_names: tuple) -> dict:
@@ -225,8 +250,19 @@ def hardware() -> dict:
         "cores": _cores(),
         "accelerators": _accelerators(keras.backend.backend()),
         "backend": keras.backend.backend(),
+        "onednn": _onednn(keras.backend.backend()),
         "system": platform.system(),
     }
+
+
+def _onednn(backend: str) -> bool | None:
+    """Whether TensorFlow was told to compute by oneDNN; None where it chose for itself."""
+    told = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower()
+    return (
+        {"1": True, "true": True, "0": False, "false": False}.get(told)
+        if backend == "tensorflow"
+        else None
+    )
 
 
 def _cores() -> int:
@@ -328,6 +364,11 @@ def save_result(result: Result, out: str | Path) -> Path:
         "probabilities": result.probabilities.astype("float16"),
         "labels": result.labels.astype("uint8"),
     }
+    if result.validation_probabilities is not None:
+        arrays |= {
+            "validation_probabilities": result.validation_probabilities.astype("float16"),
+            "validation_labels": result.validation_labels.astype("uint8"),
+        }
     replace_file(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
     write_json(path, record)
     return path
@@ -403,8 +444,12 @@ def _read_result(path: Path) -> Result:
     try:
         record = json.loads(path.read_text())
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
-            probabilities = file["probabilities"].astype("float32")
-            return Result(record, probabilities, file["labels"].astype("int64"))
+            kinds = {"probabilities": "float32", "labels": "int64"}
+            kinds |= {f"validation_{name}": kind for name, kind in kinds.items()}
+            arrays = {
+                name: file[name].astype(kind) for name, kind in kinds.items() if name in file.files
+            }
+            return Result(record, arrays.pop("probabilities"), arrays.pop("labels"), **arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"the record {path.name} could not be read: {error}") from error
 

@@ -183,7 +183,7 @@ def run_name(request: Request, inputs: dict) -> str:
 
 def _settings(request: Request, inputs: dict) -> dict:
     """What all results of a run have in common, so that they can be compared."""
-    names = ("epochs", "train_size", "image_size", "backbone", "weights_file")
+    names = ("epochs", "train_size", "image_size", "precision", "backbone", "weights_file")
     data = {"dataset": f"{inputs['name']} ({inputs['sha256'][:12]})"} if inputs else {}
     return {**request.arguments.given(names), **request.parameters, **data}
 

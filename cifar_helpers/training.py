@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from cifar_helpers.errors import UserError
 from cifar_helpers.quiet import keras
 from cifar_helpers.recipes import Phase, Recipe
 
+# What may be asked for, and Keras' policy for it, by which it is hashed and recorded.
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 _FASTER_IN_BFLOAT16 = ("baseline_cnn", "vgg10", "resnet20")
 # Policies under which an image has so few views that the frozen part need see each only once.
 _CACHED = ("none", "flip")
@@ -37,6 +40,7 @@ class Run:
         seed: seed of the initial weights, the order of the images, augmentation and dropout.
         splits: the images, with the recipe's validation share.
         parameters_hash: names all that decides the run's outcome.
+        experiment_hash: the same without the seed.
         precision: Keras' policy that the network computes by.
         deterministic: whether TensorFlow was told to use deterministic kernels only.
         history: one value an epoch, over all phases: accuracy, val_accuracy (fractions), loss,
@@ -54,6 +58,7 @@ class Run:
     seed: int
     splits: data.Splits
     parameters_hash: str
+    experiment_hash: str = ""
     precision: str = "float32"
     deterministic: bool = False
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -216,10 +221,13 @@ def train(
     seed: int,
     out: str = "",
     weights: "backbones.Weights | str | None" = None,
+    precision: str = "auto",
     deterministic: bool = False,
     verbose: bool = True,
 ) -> Run:
     """Train a recipe, or pick up where an earlier call with the same arguments got to.
+
+    With `out` the training is evaluated and recorded as it ends: `evaluate` then gives that record.
 
     Args:
         recipe: what to train and how.
@@ -227,18 +235,24 @@ def train(
         seed: of the initial weights, the order of the images, augmentation and dropout.
         out: the run's folder, with `results/` and `checkpoints/`; "" keeps nothing on disk.
         weights: the backbone's, for transfer learning.
+        precision: "float32", "bfloat16", or "auto": that of the record or checkpoint in `out`, else
+            the one of `fastest_precision`.
         deterministic: as of `set_seed`.
         verbose: print one line an epoch, or for long trainings about six lines.
 
     Returns:
         The run; `run.model` holds the kept weights, or is None where `out` has the finished record.
+
+    Raises:
+        UserError: for an unknown precision.
     """
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(splits))
-    precision = fastest_precision(recipe.model)
-    wanted = results.parameters_hash(
-        recipe, seed, splits, weights, precision=precision, deterministic=deterministic
-    )
-    run = Run(recipe, seed, splits, wanted, precision=precision, deterministic=deterministic)
+    runs = []
+    for policy in _policies(recipe, precision):
+        options = {"precision": policy, "deterministic": deterministic}
+        name = partial(results.parameters_hash, recipe, splits=splits, weights=weights, **options)
+        runs.append(Run(recipe, seed, splits, name(seed=seed), name(seed=None), **options))
+    run = next((run for run in runs if _is_begun(run, out)), runs[0])
     run.backbone = weights if isinstance(weights, backbones.Weights) else None
     if verbose:
         print(f"{recipe.model} · {run.title}: {recipe.changes}")
@@ -247,15 +261,41 @@ def train(
             _print_history(run)
         return run
     set_seed(seed, deterministic=deterministic)
-    run.model = build(recipe, weights, precision=precision)
-    log = _Log(run, results.checkpoint_path(out, recipe, seed, wanted) if out else None, verbose)
+    run.model = build(recipe, weights, precision=run.precision)
+    log = _Log(run, _checkpoint_path(run, out) if out else None, verbose)
     log.restore()
     for number in range(len(run.phase_epochs), len(recipe.phases)):
         _run_phase(run, log, number)
     if run.recipe.model == "transfer":  # also where every phase was in the checkpoint
         models.fine_tune(run.model, layers=recipe.phases[-1].unfrozen)
     run.images_per_second = log.images_per_second
+    if out:
+        evaluate(run, out=out)
     return run
+
+
+def _policies(recipe: Recipe, precision: str) -> list[str]:
+    """Keras' policies that a precision stands for, the one to begin a training with first."""
+    if precision == "auto":
+        fastest = fastest_precision(recipe.model)
+        return [fastest, *(policy for policy in PRECISIONS.values() if policy != fastest)]
+    if precision not in PRECISIONS:
+        raise UserError(
+            f"precision must be one of auto, {', '.join(PRECISIONS)}; received {precision!r}."
+        )
+    return [PRECISIONS[precision]]
+
+
+def _is_begun(run: Run, out: str) -> bool:
+    """Whether a folder holds the run's record or checkpoint."""
+    return bool(out) and (
+        results.find_result(out, run.recipe, run.seed, run.parameters_hash) is not None
+        or _checkpoint_path(run, out).exists()
+    )
+
+
+def _checkpoint_path(run: Run, out: str) -> Path:
+    return results.checkpoint_path(out, run.recipe, run.seed, run.parameters_hash)
 
 
 def _train_size(splits: data.Splits) -> int:
@@ -275,17 +315,15 @@ def evaluate(run: Run, *, out: str = "") -> "results.Result":
         The record with the test probabilities; the one found by `train` where there was one.
     """
     if run.result is None:
-        predicted = {
-            name: predict(run.model, getattr(run.splits, name).images)
-            for name in ("validation", "test")
-        }
-        run.result = results.make_result(run, predicted["validation"], predicted["test"])
+        validation = predict(run.model, run.splits.validation.images)
+        started = time.perf_counter()  # now that the network is traced
+        test = predict(run.model, run.splits.test.images)
+        seconds = time.perf_counter() - started
+        run.result = results.make_result(run, validation, test, prediction_seconds=seconds)
         if out:
             results.save_model(run, out)
             results.save_result(run.result, out)
-            results.checkpoint_path(out, run.recipe, run.seed, run.parameters_hash).unlink(
-                missing_ok=True
-            )
+            _checkpoint_path(run, out).unlink(missing_ok=True)
     return run.result
 
 

@@ -30,6 +30,10 @@ FIELDS = {
     "confusion_matrix",
     "confused_pairs",
     "calibration",
+    "temperature_scaling",
+    "kept_epoch",
+    "prediction_seconds_per_image",
+    "experiment_hash",
     "history",
     "seconds",
     "images_per_second",
@@ -74,6 +78,28 @@ def test_a_record_agrees_with_its_own_predictions(finished):
     assert np.trace(record["confusion_matrix"]) / 2000 == record["test"]["accuracy"]
     low, high = record["test_accuracy_interval"]
     assert low < record["test"]["accuracy"] < high
+
+
+def test_a_record_keeps_the_validation_predictions_and_the_temperature_fitted_on_them(finished):
+    out, run, _ = finished
+    (result,) = results.load_results(out)
+    labels, probabilities = result.validation_labels, result.validation_probabilities
+    assert labels.tolist() == run.splits.validation.labels.tolist()
+    validation = result.record["validation"]
+    assert validation["accuracy"] == metrics.accuracy(labels, probabilities)
+    assert validation["loss"] == pytest.approx(metrics.cross_entropy(labels, probabilities))
+    scaling = result.record["temperature_scaling"]
+    assert scaling["temperature"] == metrics.fit_temperature(labels, probabilities)
+    scaled = metrics.temperature_scale(result.probabilities, scaling["temperature"])
+    assert scaling["calibration"] == metrics.calibration(result.labels, scaled)
+    assert result.record["prediction_seconds_per_image"] > 0
+
+
+def test_a_record_without_validation_predictions_is_read(finished, tmp_path):
+    _, _, result = finished
+    results.save_result(replace(result, validation_probabilities=None), tmp_path)
+    (found,) = results.load_results(tmp_path)
+    assert found.validation_probabilities is None and found.validation_labels is None
 
 
 def test_the_gap_is_that_of_the_last_epoch_in_points(finished):

@@ -1,10 +1,12 @@
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_study import ROOT
 
 from cifar_helpers import backbones, models, recipes, results, training
 from cifar_helpers.errors import UserError
@@ -201,7 +203,8 @@ def test_the_same_seed_gives_the_same_record(model, toy_splits, tmp_path):
         records.append((result.record, result.probabilities))
     (one, probabilities), (other, again) = records
     np.testing.assert_array_equal(probabilities, again)
-    changing = {"seconds", "images_per_second", "created", "history"}
+    changing = {"seconds", "images_per_second", "prediction_seconds_per_image"}
+    changing |= {"created", "history"}
     assert {k: v for k, v in one.items() if k not in changing} == {
         k: v for k, v in other.items() if k not in changing
     }
@@ -351,8 +354,9 @@ def test_a_plan_of_nonsense_is_refused(changes, message):
 
 
 def test_a_training_that_was_stopped_before_its_record_keeps_its_fine_tuned_layers(
-    toy_splits, tmp_path
+    toy_splits, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(training, "evaluate", lambda run, **options: None)
     options = {"seed": 0, "weights": "efficientnet-lite0", "verbose": False, "out": str(tmp_path)}
     finished = training.train(TRANSFER, toy_splits, **options)
     again = training.train(TRANSFER, toy_splits, **options)
@@ -392,3 +396,65 @@ def test_every_model_trains_with_deterministic_kernels():
         assert deterministic is True
         assert name != without  # neither record is ever found in place of the other
         assert 0 < loss < 10
+
+
+def test_with_a_folder_a_training_is_recorded_as_it_ends(toy_splits, tmp_path):
+    run = training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    (found,) = results.load_results(tmp_path)
+    assert found.record["parameters_hash"] == run.parameters_hash
+    assert training.evaluate(run, out=str(tmp_path)) is run.result
+
+
+@pytest.mark.parametrize(
+    "precision, policy", [("float32", "float32"), ("bfloat16", "mixed_bfloat16")]
+)
+def test_auto_takes_a_record_of_either_precision(toy_splits, tmp_path, precision, policy):
+    options = {"seed": 0, "out": str(tmp_path), "verbose": False}
+    made = training.train(TINY, toy_splits, precision=precision, **options)
+    assert made.precision == policy == made.result.record["precision"]
+    found = training.train(TINY, toy_splits, precision="auto", **options)
+    assert found.model is None and found.result.record == made.result.record
+
+
+def test_an_unknown_precision_is_refused(toy_splits):
+    with pytest.raises(UserError, match="precision must be one of auto, float32, bfloat16"):
+        training.train(TINY, toy_splits, seed=0, precision="float16")
+
+
+def test_the_experiment_hash_is_that_of_all_seeds(toy_splits):
+    name = training.results.parameters_hash
+    assert name(TINY, None, toy_splits) not in (
+        name(TINY, 0, toy_splits),
+        name(TINY, 1, toy_splits),
+    )
+    runs = [training.train(TINY, toy_splits, seed=seed, verbose=False) for seed in (0, 1)]
+    assert runs[0].experiment_hash == runs[1].experiment_hash
+    assert runs[0].parameters_hash != runs[1].parameters_hash
+
+
+@pytest.mark.parametrize("machine, expected", [("x86_64", "1"), ("AMD64", "1"), ("arm64", None)])
+def test_onednn_is_on_where_the_processor_is_x86(machine, expected):
+    assert _onednn_variable(machine) == repr(expected)
+
+
+def test_onednn_stays_as_the_user_set_it():
+    assert _onednn_variable("x86_64", TF_ENABLE_ONEDNN_OPTS="0") == repr("0")
+
+
+def _onednn_variable(machine: str, **variables: str) -> str:
+    program = (
+        "import os, platform\n"
+        f"platform.machine = lambda: {machine!r}\n"
+        "import cifar_helpers.quiet\n"
+        "print(repr(os.environ.get('TF_ENABLE_ONEDNN_OPTS')))\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**kept, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return done.stdout.strip()
