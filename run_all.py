@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from cifar_helpers import options, pipeline
+from cifar_helpers.runner import options, pipeline
 
 EXAMPLES = """\
 examples:

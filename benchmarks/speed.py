@@ -23,9 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_helpers import backbones, data, models, narrative, recipes, report, results, training
+from cifar_helpers import data, models, narrative, recipes, results, training
+from cifar_helpers.backend import keras
+from cifar_helpers.models import backbones
 from cifar_helpers.plotting import MODEL_LABELS
-from cifar_helpers.quiet import keras
+from cifar_helpers.runner import report
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from cifar_helpers import backbones, metrics, models, plotting, recipes, results, training
+from cifar_helpers import metrics, models, plotting, recipes, results, training
+from cifar_helpers.hardware import hardware_label
+from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.results import Result
+from cifar_helpers.text import duration, p_value, percent, points
 
 
 def notice(*sources) -> Markdown:
@@ -133,19 +136,6 @@ def _stopping(epochs: int) -> str:
     return f"{_patience(epochs)}, back to the best epoch" if epochs else "–"
 
 
-def percent(fraction: float) -> str:
-    """A fraction as a percentage with one decimal."""
-    return f"{100 * fraction:.1f} %"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words a reader takes in at a glance."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def label(result: Result) -> str:
     """Model and recipe; the image size is said where the recipe's name does not already."""
     record = result.record
@@ -171,13 +161,13 @@ def results_table(found: list[Result]) -> HTML:
             "95 % interval": _intervals(table),
             "over": table["interval"],
             "test loss": [f"{value:.3f}" for value in table["loss"]],
-            "gap": [_points(value) for value in table["gap"]],
+            "gap": [points(value) for value in table["gap"]],
             "training": [duration(value) for value in table["seconds"]],
         }
     )
     if "reference" in table:
         shown["published accuracy"] = _published(table)
-        shown["published gap"] = _or_dash(table["reference_gap"], _points)
+        shown["published gap"] = _or_dash(table["reference_gap"], points)
     left = {"text-align": "left", "min-width": "9em", "max-width": "18em"}
     styled = shown.style.hide(axis="index")
     return _html(styled.set_properties(subset=["what changes"], **left), "results")
@@ -286,30 +276,20 @@ def _same_line(found: list[Result]) -> str:
 def _compare(first: Result, second: Result) -> str:
     test = metrics.mcnemar(first.labels, first.predictions, second.predictions)
     difference = metrics.bootstrap_difference(first.labels, first.predictions, second.predictions)
-    points, low, high = (100 * difference[name] for name in ("difference", "low", "high"))
+    gain, low, high = (100 * difference[name] for name in ("difference", "low", "high"))
     verdict = "a real difference" if test["p_value"] < 0.05 else "no clear difference"
     return (
         f"With seed {second.record['seed']} of both, the difference from "
-        f"**{second.record['recipe']}** is {_points(points)} points (95 % interval {_points(low)} "
-        f"to {_points(high)}): {verdict} between these two trained networks (McNemar, "
+        f"**{second.record['recipe']}** is {points(gain)} points (95 % interval {points(low)} "
+        f"to {points(high)}): {verdict} between these two trained networks (McNemar, "
         f"{p_value(test['p_value'])})."
     )
-
-
-def _points(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def p_value(value: float) -> str:
-    """A p-value with no more digits than it deserves."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def _gap_line(found: list[Result]) -> str:
     table = results.results_table(found)
     listed = ", ".join(
-        f"{recipe} {_points(gap)}"
-        for recipe, gap in zip(table["recipe"], table["gap"], strict=True)
+        f"{recipe} {points(gap)}" for recipe, gap in zip(table["recipe"], table["gap"], strict=True)
     )
     line = f"Training minus validation accuracy in the last epoch, in percentage points: {listed}."
     if (table["gap"] < 0).any():
@@ -532,7 +512,7 @@ def cost_table(chosen: list[Result]) -> HTML:
                 "multiply-adds an image": f"{record['multiply_adds'] / 1e6:,.1f} M",
                 "training": duration(record["seconds"]["train"]),
                 "an epoch": duration(_last_epochs(record)),
-                "on": machine(record["hardware"]),
+                "on": hardware_label(record["hardware"]),
             }
         )
     return _html(pd.DataFrame(rows).style.hide(axis="index"), "costs")
@@ -541,13 +521,6 @@ def cost_table(chosen: list[Result]) -> HTML:
 def _last_epochs(record: dict) -> float:
     """Seconds of an epoch of the last phase, the median: earlier ones may run on cached features."""
     return float(np.median(record["history"]["seconds"][-record["epochs"]["phases"][-1]["run"] :]))
-
-
-def machine(hardware: dict) -> str:
-    """Hardware in a few words."""
-    if hardware["accelerators"]:
-        return ", ".join(hardware["accelerators"])
-    return f"{hardware['processor'].replace(' Processor', '')}, {hardware['cores']} cores"
 
 
 def agreement(chosen: list[Result]):
@@ -617,7 +590,7 @@ def markdown_table(found: list[Result]) -> str:
         "test accuracy": [f"**{percent(value)}**" for value in table["accuracy"]],
         "95 % interval": _covering(_intervals(table), table),
         "seeds": table["seeds"],
-        "gap": [_points(value) for value in table["gap"]],
+        "gap": [points(value) for value in table["gap"]],
         "training": [duration(value) for value in table["seconds"]],
     }
     if "reference" in table:
@@ -636,7 +609,8 @@ def commands_table(found: list[Result]) -> str:
     table = results.results_table(found)
     groups = results.by_recipe(found).values()
     machines = [
-        dict.fromkeys(machine(result.record["hardware"]) for result in group) for group in groups
+        dict.fromkeys(hardware_label(result.record["hardware"]) for result in group)
+        for group in groups
     ]
     return _markdown(
         {
@@ -676,7 +650,7 @@ def about(found: list[Result]) -> str:
     images = "CIFAR-10" if dataset["real"] else "the drawn toy set, not CIFAR-10"
     if dataset["real"] and not dataset["verified"]:
         images += " (a complete copy that is not byte for byte the official one)"
-    machines = dict.fromkeys(machine(record["hardware"]) for record in records)
+    machines = dict.fromkeys(hardware_label(record["hardware"]) for record in records)
     lines = [f"Test accuracy on {images}, trained on {'; '.join(machines)}."]
     short = _short(found)
     if short:

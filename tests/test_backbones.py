@@ -14,9 +14,9 @@ import pytest
 from keras import layers
 from sklearn.datasets import load_sample_image
 
-from cifar_helpers import backbones
-from cifar_helpers.backbones import LITE0, V2B0, InferenceBatchNormalization
 from cifar_helpers.errors import UserError, WeightsError
+from cifar_helpers.models import backbones
+from cifar_helpers.models.backbones import LITE0, V2B0, InferenceBatchNormalization
 
 # --- Helpers -------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ import pooch
 import pytest
 import requests
 
-from cifar_helpers import cifar10, data
+from cifar_helpers import data
+from cifar_helpers.data import cifar10
 from cifar_helpers.errors import DataError, UserError
 
 REAL = os.environ.get("CIFAR10_DIR", "")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from tiny_study import is_gone
 
-from cifar_helpers import execution, pipeline, runs
+from cifar_helpers.runner import execution, pipeline, runs
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from cifar_helpers.layers import BatchNormalization, DepthwiseConv2D
-from cifar_helpers.quiet import keras
+from cifar_helpers.backend import keras
+from cifar_helpers.models.layers import BatchNormalization, DepthwiseConv2D
 
 SHAPE = (16, 6, 5, 3)
 
@@ -140,7 +140,9 @@ def test_depthwise_outputs_and_gradients_are_the_stock_layers(image, strides):
 def test_depthwise_takes_the_other_way_where_it_is_faster(monkeypatch):
     pytest.importorskip("tensorflow")
     asked = []
-    monkeypatch.setattr("cifar_helpers.layers._depthwise", lambda *given: asked.append(given))
+    monkeypatch.setattr(
+        "cifar_helpers.models.layers._depthwise", lambda *given: asked.append(given)
+    )
     for kernel_size, size in ((5, 8), (5, 9), (3, 8)):
         layer, _ = _depthwise_pair(kernel_size)
         layer.build((1, size, size, 2))

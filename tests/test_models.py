@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cifar_helpers import models
-from cifar_helpers.quiet import keras
+from cifar_helpers.backend import keras
 
 BUILDERS = {
     "baseline_cnn": (models.baseline_cnn, 315_722, 315_722),

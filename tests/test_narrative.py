@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tiny_study import ROOT
 
-from cifar_helpers import metrics, narrative, options, recipes, results, training
+from cifar_helpers import metrics, narrative, recipes, results, training
+from cifar_helpers.runner import options
 
 CLASSES = [f"class{number}" for number in range(10)]
 LABELS = np.arange(200) % 10

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tiny_study import ROOT, TinyStudy, is_gone
 
-from cifar_helpers import options, pipeline, progress, report, runs
-from cifar_helpers.options import Arguments
+from cifar_helpers.runner import options, pipeline, progress, report, runs
+from cifar_helpers.runner.options import Arguments
 
 TOY = {
     "dataset": "toy",

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import run_all
-from cifar_helpers import cifar10, options, pipeline, recipes
+from cifar_helpers import recipes
+from cifar_helpers.data import cifar10
 from cifar_helpers.errors import DataError, UserError
+from cifar_helpers.runner import options, pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = 20  # of a batch file, in place of the official 10,000

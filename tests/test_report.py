@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cifar_helpers import report, results
+from cifar_helpers import results
+from cifar_helpers.runner import report
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,8 +9,8 @@ import pytest
 from record_writer import write_records
 
 from cifar_helpers import metrics, recipes, results, training
+from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
-from cifar_helpers.quiet import keras
 
 FIELDS = {
     "model",

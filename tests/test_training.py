@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from tiny_study import ROOT
 
-from cifar_helpers import backbones, models, recipes, results, training
+from cifar_helpers import models, recipes, results, training
+from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
-from cifar_helpers.quiet import keras
+from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Phase, Recipe
 
 TINY = Recipe(
@@ -445,7 +446,7 @@ def _onednn_variable(machine: str, **variables: str) -> str:
     program = (
         "import os, platform\n"
         f"platform.machine = lambda: {machine!r}\n"
-        "import cifar_helpers.quiet\n"
+        "import cifar_helpers.backend\n"
         "print(repr(os.environ.get('TF_ENABLE_ONEDNN_OPTS')))\n"
     )
     kept = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}

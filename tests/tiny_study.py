@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from cifar_helpers import pipeline
-from cifar_helpers.options import Arguments
+from cifar_helpers.runner import pipeline
+from cifar_helpers.runner.options import Arguments
 
 FIXTURES = Path(__file__).with_name("notebooks")
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +51,7 @@ class TinyStudy:
         """The command line that runs this study in a process of its own."""
         program = (
             "import sys, pathlib, run_all\n"
-            "from cifar_helpers import options, pipeline\n"
+            "from cifar_helpers.runner import options, pipeline\n"
             "if __name__ == '__main__':\n"
             "    words = run_all.build_parser().parse_args(sys.argv[1:])\n"
             "    sys.exit(pipeline.run(options.Arguments.from_namespace(words),\n"

@@ -1,7 +1,6 @@
 """A run's folder: its name, its record `run.json`, and taking up what an earlier sitting left."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -11,10 +10,12 @@ from pathlib import Path
 
 import filelock
 
-from cifar_helpers import options
+from cifar_helpers import files, hardware
 from cifar_helpers.errors import UserError, user_path
-from cifar_helpers.execution import Job
-from cifar_helpers.options import Request
+from cifar_helpers.files import json_hash as digest
+from cifar_helpers.runner import options
+from cifar_helpers.runner.execution import Job
+from cifar_helpers.runner.options import Request
 
 LOCK = "run.lock"
 # What a run leaves, with room to spare: records, pages, networks, and the checkpoints on the way.
@@ -55,9 +56,7 @@ class Study:
 
     def save(self) -> None:
         """Write `run.json`."""
-        from cifar_helpers import results  # here, because SciPy takes a while
-
-        results.write_json(self.folder / "run.json", self.record)
+        files.write_json(self.folder / "run.json", self.record)
 
     def stop(self) -> None:
         """Write down that the run was interrupted."""
@@ -189,8 +188,6 @@ def _settings(request: Request, inputs: dict) -> dict:
 
 
 def _new_record(request: Request, inputs: dict, settings: dict) -> dict:
-    from cifar_helpers import results
-
     arguments = asdict(request.arguments)
     return {
         "status": "running",
@@ -198,7 +195,7 @@ def _new_record(request: Request, inputs: dict, settings: dict) -> dict:
         "settings": settings,
         "data": inputs,
         "quick": request.arguments.is_quick,
-        "versions": results.versions(),
+        "versions": hardware.versions(),
         "started": now(),
         "finished": None,
         "notebooks": {},
@@ -265,11 +262,6 @@ def shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def digest(content) -> str:
-    """A name for what can be written as JSON: hexadecimal SHA-256."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def now() -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import jinja2
 
-from cifar_helpers.progress import duration
+from cifar_helpers.files import write_text
+from cifar_helpers.text import duration, points
 
 # Nothing is fetched from elsewhere: the pages open without a network, and in ten years.
 _NOTEBOOK_TEMPLATE = """\
@@ -90,7 +91,7 @@ def index_page(name: str, record: dict, rows: list[dict], machines: list[str]) -
         Self-contained HTML.
     """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": duration, "percent": _percent, "points": _points}
+    environment.filters |= {"duration": duration, "percent": _percent, "points": points}
     source = Path(__file__).with_name("index.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(
         subject="the toy set" if record["data"] and not record["data"]["real"] else "CIFAR-10",
@@ -142,19 +143,8 @@ def _with_marks(rows: list[dict]) -> list[dict]:
     return [{**row, "marks": {key: position(row[key]) for key in keys}} for row in rows]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name, then move it to `path`."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
 def _percent(value: float | None, digits: int = 1) -> str:
     return "" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def _points(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 # Results
@@ -286,4 +276,4 @@ def readme_section(found: list) -> str:
 
 
 if __name__ == "__main__":
-    update_readme(Path(__file__).resolve().parents[1])
+    update_readme(Path(__file__).resolve().parents[2])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifar_helpers.errors import UserError
+from cifar_helpers.text import first_line
 
 START_TIMEOUT = 180  # seconds; a first import of TensorFlow from a cold disk is slow
 IOPUB_TIMEOUT = 60  # seconds
@@ -156,7 +157,7 @@ def _keep(partial: Path, target: Path, reached: dict | None = None, error=None) 
     if error is not None and reached and not _shows_error(notebook):
         # A cell that ran out of time or lost its kernel has no error output of its own.
         output = nbformat.v4.new_output(
-            "error", ename=type(error).__name__, evalue=str(error), traceback=[_first_line(error)]
+            "error", ename=type(error).__name__, evalue=str(error), traceback=[first_line(error)]
         )
         notebook.cells[reached["index"]].outputs.append(output)
     nbformat.write(notebook, partial)
@@ -170,7 +171,7 @@ def _shows_error(notebook) -> bool:
 
 def _failed_cell(error: Exception, reached: dict) -> dict:
     cell = reached.get("cell")
-    message = _first_line(getattr(error, "evalue", None) or error)
+    message = first_line(getattr(error, "evalue", None) or error)
     if type(error).__name__ == "DeadKernelError":
         message += "; often for want of memory: fewer --workers or smaller images need less"
     return {
@@ -187,11 +188,6 @@ def _source_number(reached: dict) -> int | None:
         return None
     index = reached["index"]
     return index + 1 - (reached.get("injected", index) < index)
-
-
-def _first_line(message: object) -> str:
-    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    return lines[0][:500] if lines else ""
 
 
 # Where notebooks run
@@ -284,7 +280,7 @@ def cluster_executor(address: str):
     try:
         client = Client(address, timeout="10s")
     except (OSError, ValueError) as error:
-        raise UserError(f"--scheduler {address} does not answer: {_first_line(error)}.") from error
+        raise UserError(f"--scheduler {address} does not answer: {first_line(error)}.") from error
     with client:
         threads = sum(client.nthreads().values())
         if not threads:

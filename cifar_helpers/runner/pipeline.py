@@ -11,13 +11,15 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
 
-from cifar_helpers import execution, options, progress
 from cifar_helpers.errors import UserError, user_path
-from cifar_helpers.execution import Job
-from cifar_helpers.options import Arguments, Notebook, Request
-from cifar_helpers.runs import Study, digest, folder_of, hold, now, open_run, seconds_of, shown
+from cifar_helpers.files import json_hash as digest
+from cifar_helpers.hardware import cores
+from cifar_helpers.runner import execution, options, progress
+from cifar_helpers.runner.execution import Job
+from cifar_helpers.runner.options import Arguments, Notebook, Request
+from cifar_helpers.runner.runs import Study, folder_of, hold, now, open_run, seconds_of, shown
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs"
 
@@ -153,7 +155,8 @@ def resolve_inputs(dataset: str, data_dir: str, weights: tuple[str, str] | None)
     Raises:
         UserError: if the data or weights that were asked for cannot be had.
     """
-    from cifar_helpers import backbones, data
+    from cifar_helpers import data
+    from cifar_helpers.models import backbones
 
     source = data.load(dataset, data_dir=data_dir).source
     found = {
@@ -244,7 +247,7 @@ def _environment(arguments: Arguments) -> dict[str, str]:
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     if arguments.workers > 1 and not arguments.scheduler:
-        threads = str(max(1, _cores() // arguments.workers))
+        threads = str(max(1, cores() // arguments.workers))
         variables |= {name: threads for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
     variables = {name: os.environ.get(name, value) for name, value in variables.items()}
     # The kernel runs in another folder: what is relative to this one must be made absolute.
@@ -254,13 +257,6 @@ def _environment(arguments: Arguments) -> dict[str, str]:
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables["PYTHONPATH"] = os.pathsep.join(str(Path(path).resolve()) for path in paths)
     return variables
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _job_hash(study: Study, notebook: Notebook) -> str:
@@ -469,7 +465,7 @@ def _announce_quick(study: Study, notebook: Notebook) -> None:
 
 def _report(study: Study, failed: list[str]) -> None:
     """Write the HTML pages and print the summary."""
-    from cifar_helpers import report
+    from cifar_helpers.runner import report
 
     table, problem = report.results_rows(study.folder)
     if study.request.arguments.html:

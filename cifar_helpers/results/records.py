@@ -8,22 +8,17 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cifar_helpers import metrics, recipes
+from cifar_helpers import files, hardware, metrics, recipes
 from cifar_helpers.errors import UserError
-
-PACKAGES = ("tensorflow", "keras", "numpy", "jax", "papermill", "cifar-helpers")
 
 
 @dataclass(frozen=True)
@@ -166,8 +161,8 @@ def make_result(
             "test_loss": metrics.cross_entropy(labels, scaled),
             "calibration": metrics.calibration(labels, scaled),
         },
-        "hardware": hardware(),
-        "versions": versions(),
+        "hardware": hardware.describe_hardware(),
+        "versions": hardware.versions(),
         "parameters_hash": run.parameters_hash,
         "experiment_hash": run.experiment_hash,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -241,108 +236,7 @@ def _test_fields(labels: np.ndarray, probabilities: np.ndarray, class_names: tup
     }
 
 
-def hardware() -> dict:
-    """What the run ran on: processor, cores, accelerators, backend."""
-    import keras
-
-    return {
-        "processor": _processor(),
-        "cores": _cores(),
-        "accelerators": _accelerators(keras.backend.backend()),
-        "backend": keras.backend.backend(),
-        "onednn": _onednn(keras.backend.backend()),
-        "system": platform.system(),
-    }
-
-
-def _onednn(backend: str) -> bool | None:
-    """Whether TensorFlow was told to compute by oneDNN; None where it chose for itself."""
-    told = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower()
-    return (
-        {"1": True, "true": True, "0": False, "false": False}.get(told)
-        if backend == "tensorflow"
-        else None
-    )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware, as far as Linux tells."""
-    return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
-
-
-def _cpuinfo(field: str) -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(field):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return ""
-
-
-def _accelerators(backend: str) -> list[str]:
-    if backend == "jax":
-        import jax
-
-        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        details = tf.config.experimental.get_device_details
-        return [
-            details(device).get("device_name", device.name)
-            for device in tf.config.list_physical_devices("GPU")
-        ]
-    return []
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 # Writing and reading
-
-
-def write_json(path: Path, content) -> None:
-    """Write JSON under a temporary name, then move it to `path`."""
-    replace_file(path, lambda file: file.write(json.dumps(content, indent=1).encode() + b"\n"))
-
-
-def replace_file(path: Path, write: Callable) -> None:
-    """Write a file under a temporary name, then move it to `path`; if that fails leave nothing.
-
-    Args:
-        path: of the file; its folder is made.
-        write: takes the open binary file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            write(file)
-            # Else the name may outlive a power cut, and the content not.
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def save_result(result: Result, out: str | Path) -> Path:
@@ -369,8 +263,8 @@ def save_result(result: Result, out: str | Path) -> Path:
             "validation_probabilities": result.validation_probabilities.astype("float16"),
             "validation_labels": result.validation_labels.astype("uint8"),
         }
-    replace_file(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
-    write_json(path, record)
+    files.replace_file(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
+    files.write_json(path, record)
     return path
 
 

@@ -5,6 +5,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from cifar_helpers.text import duration
+
 MARKS = {
     "waiting": ("·", "dim"),
     "running": ("›", "cyan"),
@@ -75,14 +77,6 @@ class Row:
     status: str
     seconds: float | None = None
     detail: Training | str = ""
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: "8 s", "12 min", "3 h 05 min"."""
-    minutes = round(seconds / 60)
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def watch(folder: Path, model: str | None, since: float) -> Training | None:

@@ -11,11 +11,11 @@ from functools import cached_property
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from cifar_helpers import cifar10
-from cifar_helpers import toy as toy_pictures
-from cifar_helpers.cifar10 import DATASETS
+from cifar_helpers.backend import keras
+from cifar_helpers.data import cifar10
+from cifar_helpers.data import toy as toy_pictures
+from cifar_helpers.data.cifar10 import DATASETS
 from cifar_helpers.errors import UserError
-from cifar_helpers.quiet import keras
 
 __all__ = [
     "DATASETS",

@@ -11,16 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from cifar_helpers.quiet import keras
-
-
-def on_tensorflow_cpu() -> bool:
-    """Whether Keras computes with TensorFlow on a processor."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU")
+from cifar_helpers.backend import keras, on_tensorflow_cpu
 
 
 class _Fused(keras.layers.BatchNormalization):

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_helpers import backbones, cache, data, layers, models, recipes, results
+from cifar_helpers import cache, data, files, hardware, models, recipes, results
+from cifar_helpers.backend import keras, on_tensorflow_cpu
 from cifar_helpers.errors import UserError
-from cifar_helpers.quiet import keras
+from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Phase, Recipe
 
 # What may be asked for, and Keras' policy for it, by which it is hashed and recorded.
@@ -149,7 +150,7 @@ def plan(
             }
             for recipe, seed in pairs
         ]
-        results.write_json(Path(out) / "plan" / f"{model}.json", rows)
+        files.write_json(Path(out) / "plan" / f"{model}.json", rows)
     return pairs
 
 
@@ -210,7 +211,7 @@ def fastest_precision(model: str) -> str:
     Returns:
         "mixed_bfloat16" or "float32".
     """
-    fast = model in _FASTER_IN_BFLOAT16 and layers.on_tensorflow_cpu() and results.has_bfloat16()
+    fast = model in _FASTER_IN_BFLOAT16 and on_tensorflow_cpu() and hardware.has_bfloat16()
     return "mixed_bfloat16" if fast else "float32"
 
 
@@ -329,7 +330,7 @@ def evaluate(run: Run, *, out: str = "") -> "results.Result":
 
 def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Class probabilities, float32 `(n, classes)`, of uint8 images `(n, 32, 32, 3)`."""
-    if layers.on_tensorflow_cpu():
+    if on_tensorflow_cpu():
         model.jit_compile = False  # a network that is not compiled would go through XLA
     batches = _in_order(model, images, np.zeros(len(images), "int64"))
     return model.predict(feed(batches), verbose=0)
@@ -462,7 +463,7 @@ def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray
         "weights": weights.hexdigest(),
         "network": trunk.to_json(),
         "images": cache.digest(images),
-        "versions": {name: results.versions().get(name) for name in ("keras", "cifar-helpers")},
+        "versions": {name: hardware.versions().get(name) for name in ("keras", "cifar-helpers")},
     }
     return cache.cached(key, compute)
 
@@ -509,7 +510,7 @@ def compile_for(model: keras.Model, phase: Phase, steps: int, label_smoothing: f
             keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
         ],
         # XLA's CPU convolutions halve the speed of these networks.
-        jit_compile=False if layers.on_tensorflow_cpu() else "auto",
+        jit_compile=False if on_tensorflow_cpu() else "auto",
         # Between short steps Keras' own work in Python would take a tenth of an epoch. PyTorch
         # knows no steps together, and JAX warns of an epoch that is no multiple of them.
         steps_per_execution=16 if short and keras.backend.backend() == "tensorflow" else 1,
@@ -724,7 +725,7 @@ class _Log(keras.callbacks.Callback):
         best = [] if between_phases or not stopping else stopping.best_weights or []
         state = {
             "parameters_hash": run.parameters_hash,
-            "versions": results.versions(),
+            "versions": hardware.versions(),
             "history": run.history,
             "phase_epochs": run.phase_epochs,
             "best_epoch_before": run.best_epoch,
@@ -756,7 +757,7 @@ class _Log(keras.callbacks.Callback):
             "val_accuracy": run.history["val_accuracy"][-1],
             "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        results.write_json(self.path.with_name("progress.json"), progress)
+        files.write_json(self.path.with_name("progress.json"), progress)
 
     def restore(self) -> None:
         """Take up the checkpoint of an earlier sitting, if it fits; else set it aside."""
@@ -783,7 +784,7 @@ class _Log(keras.callbacks.Callback):
         state = saved["state"]
         if state["parameters_hash"] != self.run.parameters_hash:
             return "is of other parameters"
-        now = results.versions()
+        now = hardware.versions()
         for name, before in state["versions"].items():
             if now.get(name) != before:
                 return f"was made with {name} {before}, now it is {now.get(name)}"
@@ -819,7 +820,7 @@ def _write_checkpoint(path: Path, arrays: dict[str, list], state: dict) -> None:
         for position, value in enumerate(values)
     }
     encoded = np.array(json.dumps(state))
-    results.replace_file(path, lambda file: np.savez(file, state=encoded, **flat))
+    files.replace_file(path, lambda file: np.savez(file, state=encoded, **flat))
 
 
 def _read_checkpoint(path: Path) -> dict | None:

@@ -1,7 +1,6 @@
 """What a user may ask of the runner: the arguments, and the checks made before anything starts."""
 
 import ast
-import difflib
 import json
 import os
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from cifar_helpers import recipes
 from cifar_helpers.errors import UserError, user_path
+from cifar_helpers.text import closest, listed
 
 DATASETS = ("auto", "cifar10", "toy")
 BACKBONES = ("auto", "efficientnetv2b0", "efficientnet-lite0")
@@ -193,7 +193,7 @@ def check(arguments: Arguments, notebooks_dir: Path) -> Request:
     idle = tuple(notebook.name for notebook in chosen if notebook not in busy)
     if idle and (arguments.notebooks or not busy):
         raise UserError(
-            f"--recipes names none of {_listed(idle)}; received {_listed(arguments.recipes)}. "
+            f"--recipes names none of {listed(idle)}; received {listed(arguments.recipes)}. "
             f"Add one of its recipes or leave the notebook out."
         )
     return Request(arguments, busy, parameters, idle)
@@ -217,10 +217,10 @@ def _choose(known: list[Notebook], wanted: tuple[str, ...]) -> list[Notebook]:
         key = word.removesuffix(".ipynb")
         key = key.zfill(2) if key.isdigit() else key
         if key not in keys:
-            names = _listed(notebook.name for notebook in known)
+            names = listed(notebook.name for notebook in known)
             raise UserError(
                 f"--notebooks takes numbers or names; there is no {word!r}."
-                f"{'' if key.isdigit() else _closest(key, keys)} Known: {names}."
+                f"{'' if key.isdigit() else closest(key, keys)} Known: {names}."
             )
         chosen.add(keys[key].name)
     return [notebook for notebook in known if not wanted or notebook.name in chosen]
@@ -266,7 +266,7 @@ def _parse(name: str, text: str, notebooks: list[Notebook]) -> object:
         known = list(dict.fromkeys(key for notebook in notebooks for key in notebook.types))
         raise UserError(
             f"-p {name}: no notebook that is to run has this parameter."
-            f"{_closest(name, known)} Known: {_listed(known)}."
+            f"{closest(name, known)} Known: {listed(known)}."
         )
     value = None
     for kind in types:
@@ -316,15 +316,15 @@ def _check_choices(arguments: Arguments) -> None:
     for name, known in choices.items():
         value = getattr(arguments, name)
         if value is not None and value not in known:
-            raise UserError(f"{_flag(name)} must be one of {_listed(known)}; received {value!r}.")
+            raise UserError(f"{_flag(name)} must be one of {listed(known)}; received {value!r}.")
     if arguments.recipes is None:
         return
     unknown = [word for word in arguments.recipes if word not in recipes.names()]
     if unknown or not arguments.recipes:
         word = str(unknown[0]) if unknown else ""
         raise UserError(
-            f"--recipes must be among {_listed(recipes.names())}; received {word!r}."
-            f"{_closest(word, recipes.names())}"
+            f"--recipes must be among {listed(recipes.names())}; received {word!r}."
+            f"{closest(word, recipes.names())}"
         )
 
 
@@ -335,7 +335,7 @@ def _check_seeds(seeds: tuple[int, ...] | None) -> None:
     fine = seeds and all(_is_whole(seed, 0) and seed < 2**32 for seed in seeds)
     if not fine or len(set(seeds)) < len(seeds):
         raise UserError(
-            f"--seeds must be different whole numbers from 0 to 2**32 - 1; received {_listed(seeds)}."
+            f"--seeds must be different whole numbers from 0 to 2**32 - 1; received {listed(seeds)}."
         )
 
 
@@ -346,7 +346,7 @@ def _check_image_size(sizes: tuple[int, ...] | None) -> None:
     if not fine or len(sizes) not in (1, 2) or list(sizes) != sorted(set(sizes)):
         raise UserError(
             "--image-size must be one size, or two with the smaller first, each a multiple of 32 "
-            f"from 32 to 512; received {_listed(sizes)}."
+            f"from 32 to 512; received {listed(sizes)}."
         )
 
 
@@ -399,12 +399,3 @@ def _is_whole(value: object, least: int) -> bool:
 
 def _frozen(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _listed(values: Iterable) -> str:
-    return ", ".join(str(value) for value in values) or "nothing"
-
-
-def _closest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -23,9 +23,9 @@ import numpy as np
 import pooch
 
 from cifar_helpers import recipes
+from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError, WeightsError, user_path
-from cifar_helpers.layers import DepthwiseConv2D, InferenceBatchNormalization
-from cifar_helpers.quiet import keras
+from cifar_helpers.models.layers import DepthwiseConv2D, InferenceBatchNormalization
 
 layers = keras.layers
 

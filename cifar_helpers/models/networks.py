@@ -9,9 +9,9 @@ import re
 
 import numpy as np
 
-from cifar_helpers import backbones
-from cifar_helpers.layers import BatchNormalization
-from cifar_helpers.quiet import keras
+from cifar_helpers.backend import keras
+from cifar_helpers.models import backbones
+from cifar_helpers.models.layers import BatchNormalization
 
 layers = keras.layers
 

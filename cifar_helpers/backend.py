@@ -39,4 +39,14 @@ else:
 # Each network's prediction is traced once; TensorFlow takes several networks for a loop.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-__all__ = ["keras"]
+
+def on_tensorflow_cpu() -> bool:
+    """Whether Keras computes with TensorFlow on a processor."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
+
+
+__all__ = ["keras", "on_tensorflow_cpu"]

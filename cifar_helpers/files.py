@@ -1,0 +1,46 @@
+"""Files that appear whole or not at all, and names made from contents."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file under a temporary name, then move it to `path`; if that fails leave nothing.
+
+    Args:
+        path: of the file; its folder is made.
+        write: takes the open binary file.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+            # Else the name may outlive a power cut, and the content not.
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole."""
+    replace_file(path, lambda file: file.write(json.dumps(content, indent=1).encode() + b"\n"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, UTF-8, whole."""
+    replace_file(path, lambda file: file.write(text.encode()))
+
+
+def json_hash(content: Any) -> str:
+    """A name for what can be written as JSON: hexadecimal SHA-256."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,85 @@
+"""What computes: processor, cores, accelerators, number formats, versions."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("tensorflow", "keras", "numpy", "jax", "papermill", "cifar-helpers")
+
+
+def describe_hardware() -> dict:
+    """What a training runs on, as records keep it: processor, cores, accelerators, backend."""
+    import keras
+
+    backend = keras.backend.backend()
+    return {
+        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "cores": cores(),
+        "accelerators": _accelerators(backend),
+        "backend": backend,
+        "onednn": _onednn() if backend == "tensorflow" else None,
+        "system": platform.system(),
+    }
+
+
+def hardware_label(hardware: dict) -> str:
+    """A record's hardware in a few words."""
+    if hardware["accelerators"]:
+        return ", ".join(hardware["accelerators"])
+    return f"{hardware['processor'].replace(' Processor', '')}, {hardware['cores']} cores"
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware, as far as Linux tells."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _onednn() -> bool | None:
+    """Whether TensorFlow was told to compute by oneDNN; None where it chose for itself."""
+    told = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower()
+    return {"1": True, "true": True, "0": False, "false": False}.get(told)
+
+
+def _cpuinfo(field: str) -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(field):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return ""
+
+
+def _accelerators(backend: str) -> list[str]:
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details
+        return [
+            details(device).get("device_name", device.name)
+            for device in tf.config.list_physical_devices("GPU")
+        ]
+    return []

@@ -1,0 +1,43 @@
+"""The study's figures: arrays and records in, a matplotlib Figure out."""
+
+from cifar_helpers.plotting.figures import (
+    MODEL_COLORS,
+    MODEL_LABELS,
+    agreement,
+    architecture,
+    augmentation_grid,
+    calibration,
+    color,
+    confused_pairs,
+    confusion_matrix,
+    cost_accuracy,
+    dashboard,
+    heat_map,
+    learning_curves,
+    mistakes,
+    model_comparison,
+    per_class_bars,
+    sample_grid,
+    use_style,
+)
+
+__all__ = [
+    "MODEL_COLORS",
+    "MODEL_LABELS",
+    "agreement",
+    "architecture",
+    "augmentation_grid",
+    "calibration",
+    "color",
+    "confused_pairs",
+    "confusion_matrix",
+    "cost_accuracy",
+    "dashboard",
+    "heat_map",
+    "learning_curves",
+    "mistakes",
+    "model_comparison",
+    "per_class_bars",
+    "sample_grid",
+    "use_style",
+]
