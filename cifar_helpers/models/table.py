@@ -1,0 +1,141 @@
+"""The networks and the backbones, one entry each: all that the rest of the package asks of them.
+
+Plain data, without Keras: a builder is imported when it is called.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network of the study.
+
+    Attributes:
+        name: what recipes and records call it; the name of its builder among `models`.
+        label: what readers see.
+        color: hexadecimal RGB, the same in every figure; from the palette of Okabe and Ito, "Color
+            Universal Design", 2008, which colour-blind readers can tell apart too.
+        builder: "module:function". It takes `classes` and those of `dropout`, `centred`, and for a
+            network on a backbone `weights` and `image_size`, that its recipes set.
+        notebook: the notebook that trains it, without ending.
+        seeds: one training of each recipe per seed in the full study.
+        has_backbone: whether it stands on one of `BACKBONES`, and is fine-tuned in phases.
+        faster_in_bfloat16: whether it was measured to train faster in bfloat16 on processors that
+            multiply it in hardware.
+        quick_train_size: training images of a quick pass, at the most; 0 for all.
+        quick_image_size: image sizes in pixels of the first and the last reference recipe in a
+            quick pass; () for the recipes' own.
+    """
+
+    name: str
+    label: str
+    color: str
+    builder: str
+    notebook: str
+    seeds: tuple[int, ...] = (0,)
+    has_backbone: bool = False
+    faster_in_bfloat16: bool = True
+    quick_train_size: int = 0
+    quick_image_size: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network with ImageNet weights that transfer learning stands on.
+
+    Attributes:
+        name: what recipes, options and records call it.
+        label: what its authors call it.
+        builder: "module:function", `(image_shape) -> keras.Model`: images in [0, 255] to a feature
+            map, random weights.
+        loader: "module:function", `(model, path) -> None`: sets its weights from their file.
+        finder: "module:function", `(weights_file, *, download) -> Weights`: finds the file.
+        takes_file: whether the weights may be named as a file (`--weights-file`).
+    """
+
+    name: str
+    label: str
+    builder: str
+    loader: str
+    finder: str
+    takes_file: bool = False
+
+
+def imported(place: str) -> Callable[..., Any]:
+    """The function that a table names as "module:function"."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def by_name(*entries) -> dict:
+    """A table: entries by their names, in order."""
+    return {entry.name: entry for entry in entries}
+
+
+MODELS: dict[str, Model] = by_name(
+    Model(
+        name="baseline_cnn",
+        label="Baseline CNN",
+        color="#E69F00",
+        builder="cifar_helpers.models.baseline_cnn:baseline_cnn",
+        notebook="01_baseline_cnn",
+        seeds=(0, 1, 2),
+    ),
+    Model(
+        name="vgg10",
+        label="VGG-10",
+        color="#CC79A7",
+        builder="cifar_helpers.models.vgg10:vgg10",
+        notebook="02_vgg10",
+    ),
+    Model(
+        name="resnet20",
+        label="ResNet-20",
+        color="#009E73",
+        builder="cifar_helpers.models.resnet20:resnet20",
+        notebook="03_resnet20",
+    ),
+    Model(
+        name="transfer",
+        label="EfficientNet transfer",
+        color="#0072B2",
+        builder="cifar_helpers.models.transfer:transfer",
+        notebook="04_transfer_learning",
+        has_backbone=True,
+        faster_in_bfloat16=False,
+        quick_train_size=4_000,
+        quick_image_size=(64, 96),
+    ),
+)
+
+# In the order in which "auto" tries them: the last one's weights come with a dependency.
+BACKBONES: dict[str, Backbone] = by_name(
+    Backbone(
+        name="efficientnetv2b0",
+        label="EfficientNetV2B0",
+        builder="cifar_helpers.models.efficientnet_v2:build",
+        loader="cifar_helpers.models.efficientnet_v2:load",
+        finder="cifar_helpers.models.efficientnet_v2:find",
+        takes_file=True,
+    ),
+    Backbone(
+        name="efficientnet-lite0",
+        label="EfficientNet-Lite0",
+        builder="cifar_helpers.models.efficientnet_lite:build_lite0",
+        loader="cifar_helpers.models.efficientnet_lite:load_lite0",
+        finder="cifar_helpers.models.efficientnet_lite:find_lite0",
+    ),
+)
+
+
+def model_label(name: str) -> str:
+    """What readers see for a model; its name where the table no longer has it."""
+    return MODELS[name].label if name in MODELS else name
+
+
+def backbone_label(name: str) -> str:
+    """What a backbone's authors call it; its name where the table no longer has it."""
+    return BACKBONES[name].label if name in BACKBONES else name
