@@ -4,9 +4,17 @@
 recipe of each model is the best known for that architecture within a like budget.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
+from cifar_helpers import files
 from cifar_helpers.errors import UserError
+from cifar_helpers.text import closest, listed
+
+# Words of `--recipes` that stand for more than one recipe, and those that a plain run trains.
+GROUPS = ("reference", "improved", "best", "ablations")
+DEFAULT = ("reference", "improved")
+QUICK_EPOCHS = 10
 
 MODELS = ("baseline_cnn", "vgg10", "resnet20", "transfer")
 # Backbones by the names their authors gave them.
@@ -68,7 +76,6 @@ class Reference:
         test_loss: mean cross-entropy.
         overfitting_gap: last training minus last validation accuracy, in percentage points.
         epochs: run / planned, as published.
-        parameters: weights in all.
         backbone: the backbone where there is one.
     """
 
@@ -76,7 +83,6 @@ class Reference:
     test_loss: float
     overfitting_gap: float
     epochs: str
-    parameters: int
     backbone: str = ""
 
 
@@ -85,7 +91,7 @@ class Recipe:
     """All that decides a training run but the data, the seed and the hardware.
 
     Attributes:
-        model: one of `MODELS`.
+        model: one of `models.MODELS`.
         name: unique within the model.
         changes: what differs from the row above, in a few words.
         phases: one, or for transfer learning two: feature extraction, then fine-tuning.
@@ -97,6 +103,8 @@ class Recipe:
         validation_fraction: share of the training images held out.
         image_size: for transfer learning, the backbone's input height and width in pixels.
         reference: the published figures, where the row rebuilds one.
+        group: the word of `GROUPS` that asks for it, or "" if only its name does.
+        backbone: for transfer learning, a backbone of its own; "" for the run's.
     """
 
     model: str
@@ -110,6 +118,8 @@ class Recipe:
     validation_fraction: float = 0.2
     image_size: int = 32
     reference: Reference | None = None
+    group: str = ""
+    backbone: str = ""
 
     @property
     def epochs(self) -> int:
@@ -164,6 +174,7 @@ def _transfer(name: str, image_size: int, unfrozen: int, epochs: int, reference:
     return Recipe(
         model="transfer",
         name=name,
+        group="reference",
         changes=f"{image_size} px, last {unfrozen} layers fine-tuned",
         phases=(head, replace(head, learning_rate=1e-5, unfrozen=unfrozen)),
         augmentation="flip",
@@ -177,13 +188,15 @@ RECIPES = (
     Recipe(
         model="baseline_cnn",
         name="reference",
+        group="reference",
         changes="Adam, constant learning rate",
         phases=(replace(_ADAM, epochs=10),),
-        reference=Reference(0.6747, 1.104, 17.8, "10/10", 315_722),
+        reference=Reference(0.6747, 1.104, 17.8, "10/10"),
     ),
     Recipe(
         model="baseline_cnn",
         name="improved",
+        group="improved",
         changes="centred pixels, 2-pixel crop and flip, AdamW to zero, weight averaging, label smoothing",
         phases=(_ADAMW,),
         augmentation="crop2_flip",
@@ -194,31 +207,35 @@ RECIPES = (
     Recipe(
         model="vgg10",
         name="base",
+        group="reference",
         changes="dropout 0.2",
         phases=(replace(_ADAM, epochs=20),),
         dropout=0.2,
-        reference=Reference(0.786, 0.6, 2.8, "20/20", 402_986),
+        reference=Reference(0.786, 0.6, 2.8, "20/20"),
     ),
     Recipe(
         model="vgg10",
         name="callbacks",
+        group="reference",
         changes="+ early stopping, lower learning rate on a plateau",
         phases=(replace(_ADAM, early_stopping=5, reduce_on_plateau=2),),
         dropout=0.2,
-        reference=Reference(0.805, 0.6, 7.4, "25/50", 402_986),
+        reference=Reference(0.805, 0.6, 7.4, "25/50"),
     ),
     Recipe(
         model="vgg10",
         name="optimized",
+        group="reference",
         changes="+ rotation, shift, zoom and flip; more patience",
         phases=(_VGG_LONG,),
         augmentation="reference",
         dropout=0.2,
-        reference=Reference(0.8208, 0.543, -1.8, "50/50", 402_986),
+        reference=Reference(0.8208, 0.543, -1.8, "50/50"),
     ),
     Recipe(
         model="vgg10",
         name="improved",
+        group="improved",
         changes=(
             "centred pixels, 4-pixel crop and flip, AdamW to zero, weight averaging, "
             "label smoothing, dropout 0.1"
@@ -233,16 +250,18 @@ RECIPES = (
     Recipe(
         model="resnet20",
         name="reference",
+        group="reference",
         changes="rotation, shift, zoom and flip; early stopping; plateau schedule",
         phases=(
             replace(_ADAM, epochs=60, batch_size=128, early_stopping=20, reduce_on_plateau=10),
         ),
         augmentation="reference",
-        reference=Reference(0.8770, 0.389, 3.1, "114/200", 274_826),
+        reference=Reference(0.8770, 0.389, 3.1, "114/200"),
     ),
     Recipe(
         model="resnet20",
         name="improved",
+        group="improved",
         changes="4-pixel crop and flip, Nesterov SGD to zero, weight decay, label smoothing",
         phases=(
             Phase(
@@ -264,18 +283,19 @@ RECIPES = (
         image_size=96,
         unfrozen=30,
         epochs=30,
-        reference=Reference(0.9042, 0.275, -4.5, "30+30", 6_255_962, "efficientnetv2b0"),
+        reference=Reference(0.9042, 0.275, -4.5, "30+30", "efficientnetv2b0"),
     ),
     _transfer(
         "224px",
         image_size=224,
         unfrozen=50,
         epochs=40,
-        reference=Reference(0.9397, 0.174, 0.0, "40+40", 6_255_962, "efficientnetv2b0"),
+        reference=Reference(0.9397, 0.174, 0.0, "40+40", "efficientnetv2b0"),
     ),
     Recipe(
         model="transfer",
         name="improved",
+        group="improved",
         changes="every layer fine-tuned, AdamW to zero, crop and flip, label smoothing",
         phases=(
             Phase(
@@ -297,65 +317,157 @@ RECIPES = (
 )
 
 
-def for_backbone(recipe: Recipe, backbone: str) -> Recipe:
-    """The recipe as a backbone is trained by it.
-
-    The study fine-tuned EfficientNetV2B0. With the smaller EfficientNet-Lite0 the reference rows
-    keep their image size, number of opened layers, dropout and first phase, and fine-tune by the
-    improved recipe's schedule, which did better on validation (`docs/recipes.md`).
-
-    Args:
-        recipe: any.
-        backbone: one of `backbones.NAMES`; with any but EfficientNet-Lite0, or with "", and for
-            recipes that are no reference rows of transfer learning, the recipe stays as it is.
-
-    Returns:
-        The recipe, whole: cap its epochs afterwards.
-    """
-    if backbone != "efficientnet-lite0" or recipe.model != "transfer" or not recipe.reference:
-        return recipe
-    head, opened = recipe.phases
-    return replace(
-        recipe,
-        phases=(head, replace(_FINE_TUNING, unfrozen=opened.unfrozen)),
-        changes=f"{recipe.changes} with AdamW to zero, 4-pixel crop, label smoothing",
-        augmentation="crop_flip",
-        label_smoothing=0.1,
-    )
-
-
 def of_model(model: str) -> tuple[Recipe, ...]:
     """All recipes of a model, in the order of the results table."""
     return tuple(recipe for recipe in RECIPES if recipe.model == model)
 
 
 def names() -> tuple[str, ...]:
-    """Every word that `--recipes` takes: "reference", "improved" and the single recipes."""
-    return tuple(dict.fromkeys(("reference", "improved", *(recipe.name for recipe in RECIPES))))
+    """Every word that `--recipes` takes: the groups, then the single recipes."""
+    return tuple(dict.fromkeys((*GROUPS, *(recipe.name for recipe in RECIPES))))
 
 
 def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
     """The recipes of a model that were asked for, in the order of the results table.
 
     Args:
-        model: one of `MODELS`.
-        wanted: recipe names; "reference" means all of the model's reference rows. A name that
-            another model has and this one has not is passed over.
+        model: one of `models.MODELS`.
+        wanted: names of recipes and words of `GROUPS`. A name that another model has and this one
+            has not is passed over.
         epochs: cap on the epochs of every phase; 0 for the recipe's own.
 
     Returns:
         The capped recipes; empty if none of the model's is wanted.
 
     Raises:
-        UserError: for a word that no model knows.
+        UserError: for a word that is neither a group nor any model's recipe.
     """
-    unknown = sorted(set(wanted) - set(names()))
-    if unknown:
-        raise UserError(
-            f"recipes must be among {', '.join(names())}; received {', '.join(unknown)}."
-        )
+    for word in wanted:
+        if word not in names():
+            raise UserError(
+                f"recipes must be among {listed(names())}; received {word}.{closest(word, names())}"
+            )
     return [
         recipe.capped(epochs)
         for recipe in of_model(model)
-        if recipe.name in wanted or ("reference" in wanted and recipe.reference)
+        if recipe.name in wanted or recipe.group in wanted
     ]
+
+
+def default_rows() -> list[tuple[str, str]]:
+    """The (model, recipe name) pairs that a plain run trains, in the order of the results table."""
+    return [(recipe.model, recipe.name) for recipe in RECIPES if recipe.group in DEFAULT]
+
+
+def is_quick(epochs: int) -> bool:
+    """Whether a cap on the epochs (0 for none) makes a run a quick pass."""
+    return 0 < epochs <= QUICK_EPOCHS
+
+
+def for_backbone(recipe: Recipe, backbone: str) -> Recipe:
+    """The recipe as a backbone is trained by it.
+
+    The study fine-tuned EfficientNetV2B0. With a smaller backbone the reference rows keep their
+    image size, number of unfrozen layers, dropout and first phase, and fine-tune by the improved
+    recipe's schedule, which did better on validation (`docs/recipes.md`).
+
+    Args:
+        recipe: any.
+        backbone: the run's, one of `models.BACKBONES`; "" for the one that was published.
+
+    Returns:
+        The recipe as it is, unless its published figures are those of another backbone. Whole: cap
+        its epochs afterwards.
+    """
+    backbone = recipe.backbone or backbone
+    published = recipe.reference.backbone if recipe.reference else ""
+    if not published or not backbone or backbone == published:
+        return recipe
+    head, tuned = recipe.phases
+    return replace(
+        recipe,
+        phases=(head, replace(_FINE_TUNING, unfrozen=tuned.unfrozen)),
+        changes=f"{recipe.changes} with AdamW to zero, 4-pixel crop, label smoothing",
+        augmentation="crop_flip",
+        label_smoothing=0.1,
+    )
+
+
+# What names a training. Words and published figures decide nothing; of a backbone of its own the
+# weights' checksum is what counts.
+_NEVER_HASHED = {"changes", "reference", "group", "backbone"}
+# Fields added since then stay out while at their defaults, so that they change no earlier hash.
+_FIRST_EDITION = frozenset(
+    "model name phases augmentation dropout centred label_smoothing validation_fraction image_size "
+    "epochs batch_size optimizer learning_rate schedule warmup weight_decay ema early_stopping "
+    "reduce_on_plateau unfrozen".split()
+)
+
+
+def parameters_hash(
+    recipe: Recipe,
+    *,
+    seed: int | None,
+    data_sha256: str,
+    split_seed: int,
+    train_images: int,
+    validation_images: int,
+    weights: str | None,
+    precision: str,
+    deterministic: bool = False,
+    earlier_rule: bool = False,
+) -> str:
+    """A name for all that decides a training's outcome, and for nothing else.
+
+    Args:
+        recipe: as capped and resized.
+        seed: of the training; None names the experiment, whose trainings differ in their seed alone.
+        data_sha256: of the images and labels, as of `data.Source`.
+        split_seed: of the division into training and validation images.
+        train_images: how many there are.
+        validation_images: how many there are.
+        weights: the SHA-256 of the backbone's, or the name of a backbone with random weights; None
+            where there is no backbone.
+        precision: "float32", or "mixed_bfloat16", which "bfloat16" stands for.
+        deterministic: whether only deterministic kernels are used.
+        earlier_rule: name it as records of the first edition do. There early stopping and plateaus
+            watched the loss with label smoothing.
+
+    Returns:
+        Hexadecimal SHA-256, 64 characters.
+    """
+    decides = _deciding_fields(recipe) | {
+        "seed": seed,
+        "data": data_sha256,
+        "split_seed": split_seed,
+        "train_images": train_images,
+        "validation_images": validation_images,
+        "weights": weights,
+        "precision": "mixed_bfloat16" if precision == "bfloat16" else precision,
+    }
+    if seed is None:
+        del decides["seed"]
+    if deterministic:
+        decides["deterministic"] = True
+    if differs_from_earlier_rule(recipe) and not earlier_rule:
+        decides["watched"] = "val_cross_entropy"
+    return files.json_hash(decides)
+
+
+def differs_from_earlier_rule(recipe: Recipe) -> bool:
+    """Whether a callback watches a loss that label smoothing made another one in the first edition."""
+    return recipe.label_smoothing > 0 and any(
+        phase.early_stopping or phase.reduce_on_plateau for phase in recipe.phases
+    )
+
+
+def _deciding_fields(entry: Recipe | Phase) -> dict[str, Any]:
+    values = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    if isinstance(entry, Recipe):
+        values["phases"] = [_deciding_fields(phase) for phase in entry.phases]
+    defaults = {field.name: field.default for field in fields(entry)}
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in _NEVER_HASHED and (name in _FIRST_EDITION or value != defaults[name])
+    }

@@ -10,7 +10,7 @@ import json
 import os
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -98,23 +98,17 @@ def parameters_hash(
     Returns:
         Hexadecimal SHA-256, 64 characters.
     """
-    asked = asdict(recipe)
-    # Words and published figures decide nothing.
-    del asked["changes"], asked["reference"]
-    asked |= {
-        "seed": seed,
-        "data": splits.source.sha256,
-        "split_seed": splits.seed,
-        "train_images": len(splits.train),
-        "validation_images": len(splits.validation),
-        "weights": getattr(weights, "sha256", weights),
-        "precision": precision,
-    }
-    if seed is None:
-        del asked["seed"]
-    if deterministic:
-        asked["deterministic"] = True
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return recipes.parameters_hash(
+        recipe,
+        seed=seed,
+        data_sha256=splits.source.sha256,
+        split_seed=splits.seed,
+        train_images=len(splits.train),
+        validation_images=len(splits.validation),
+        weights=getattr(weights, "sha256", weights),
+        precision=precision,
+        deterministic=deterministic,
+    )
 
 
 def make_result(
