@@ -9,7 +9,11 @@ class UserError(ValueError):
 
 
 class DataError(UserError):
-    """CIFAR-10 is missing, incomplete or not what it says it is."""
+    """A copy of a data set is missing, incomplete or not what it says it is."""
+
+
+class DataUnavailable(DataError):
+    """No copy of a data set was named, and none can be had."""
 
 
 class WeightsError(UserError):

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -124,7 +125,7 @@ def _parsed(content: bytes):
 def _check(parsed) -> None:
     """Whatever got through is well-formed."""
     if parsed is not None:
-        images, labels = parsed
+        images, labels = parsed.images, parsed.labels
         assert images.shape == (IMAGES, 32, 32, 3) and images.dtype == np.uint8
         assert labels.shape == (IMAGES,) and labels.dtype == np.int64
         assert 0 <= labels.min() and labels.max() <= 9
@@ -132,12 +133,12 @@ def _check(parsed) -> None:
 
 @pytest.mark.parametrize("protocol", BATCH)
 def test_the_sound_file_reads(protocol):
-    images, labels = _parsed(BATCH[protocol])
+    parsed = _parsed(BATCH[protocol])
     expected = _batch()
     np.testing.assert_array_equal(
-        images.transpose(0, 3, 1, 2).reshape(IMAGES, -1), expected[b"data"]
+        parsed.images.transpose(0, 3, 1, 2).reshape(IMAGES, -1), expected[b"data"]
     )
-    np.testing.assert_array_equal(labels, expected[b"labels"])
+    np.testing.assert_array_equal(parsed.labels, expected[b"labels"])
 
 
 @given(st.sampled_from(sorted(BATCH)), st.integers(0, len(BATCH[2]) - 1))
@@ -155,16 +156,44 @@ def test_a_damaged_file_is_refused_or_well_formed(protocol, damage):
     _check(_parsed(bytes(content)))
 
 
-@given(st.sampled_from(sorted(BATCH)), st.integers(0, 8 * len(BATCH[2]) - 1))
+@pytest.fixture(scope="module")
+def small_copy(tmp_path_factory):
+    """A folder of small batches, each of its own images, whose checksums pass for the official."""
+    folder = tmp_path_factory.mktemp("copy")
+    for seed, name in enumerate((*cifar10.TRAIN_FILES, cifar10.TEST_FILE)):
+        pixels = np.random.default_rng(seed).integers(0, 256, (IMAGES, 3072), dtype=np.uint8)
+        batch = {b"data": pixels, b"labels": [number % 10 for number in range(IMAGES)]}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+    names = [name.encode() for name in cifar10.CLASS_NAMES]
+    (folder / cifar10.META_FILE).write_bytes(pickle.dumps({b"label_names": names}, protocol=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifar10, "_BATCH_IMAGES", IMAGES)
+        patch.setattr(
+            cifar10,
+            "OFFICIAL_MD5",
+            {name: pooch.file_hash(folder / name, alg="md5") for name in cifar10.OFFICIAL_MD5},
+        )
+        yield folder
+
+
+def test_the_small_copy_passes_for_the_official_one(small_copy):
+    assert cifar10.read(str(small_copy)).verified is True
+
+
+@given(st.sampled_from(sorted(cifar10.OFFICIAL_MD5)), st.integers(min_value=0))
 @settings(max_examples=100, deadline=None)
-def test_a_flipped_bit_never_passes_for_the_official_file(protocol, bit):
-    """What a flip leaves well-formed differs in its checksum, which is what is recorded."""
-    content = bytearray(BATCH[protocol])
+def test_a_copy_with_a_flipped_bit_is_refused_or_unverified(small_copy, name, bit):
+    sound = (small_copy / name).read_bytes()
+    content = bytearray(sound)
     bit %= 8 * len(content)
     content[bit // 8] ^= 1 << bit % 8
-    one, other = (cifar10.hashlib.md5(bytes(each)).digest() for each in (content, BATCH[protocol]))
-    assert one != other
-    _check(_parsed(bytes(content)))
+    (small_copy / name).write_bytes(content)
+    try:
+        assert cifar10.read(str(small_copy)).verified is False
+    except DataError as error:
+        assert " must " in str(error)
+    finally:
+        (small_copy / name).write_bytes(sound)
 
 
 @given(

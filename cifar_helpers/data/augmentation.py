@@ -1,0 +1,196 @@
+"""Augmentation of a whole epoch's images at once, one entry a policy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from cifar_helpers.errors import UserError
+
+AUGMENTATION, FLIPS, ORDER = range(3)  # one stream of random numbers for each purpose
+
+# Images a step: few are worked on in memory that is used again, since to map new memory takes
+# longer than to fill it, or as many as keep all cores busy.
+_CROP_CHUNK, _AFFINE_CHUNK = 128, 1_000
+
+
+def crop(
+    images: np.ndarray, rng: np.random.Generator, padding: int = 4, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Widen each image by its reflection on all sides and cut its size out at a random place.
+
+    Args:
+        images: uint8 `(n, height, width, channels)`.
+        rng: decides the places.
+        padding: pixels a side; edges are not repeated, as with `numpy.pad`'s "reflect".
+        out: where the result goes; new memory if None.
+
+    Returns:
+        uint8, the same shape.
+    """
+    cropped = np.empty_like(images) if out is None else out
+    places = rng.integers(0, 2 * padding + 1, size=(len(images), 2))
+    border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    for start in range(0, len(images), _CROP_CHUNK):
+        chunk = slice(start, start + _CROP_CHUNK)
+        top, left = places[chunk].T
+        padded = np.pad(images[chunk], border, "reflect")
+        windows = sliding_window_view(padded, images.shape[1:3], axis=(1, 2))
+        cropped[chunk] = windows[np.arange(len(top)), top, left].transpose(0, 2, 3, 1)
+    return cropped
+
+
+def alternating_flip(
+    images: np.ndarray, seed: int, epoch: int, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Mirror a random half of the images left to right, and the other half in the next epoch.
+
+    Every two epochs in a row show each image both ways, where independent flips would show half
+    of the images twice the same way.
+
+    Reference: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.6,
+    arXiv:2404.00498.
+
+    Args:
+        images: uint8 `(n, height, width, channels)`, the same images in the same order each epoch.
+        seed: decides which half.
+        epoch: number of the epoch, from 0.
+        out: where the result goes, which may be `images`; new memory if None.
+
+    Returns:
+        uint8, the same shape.
+    """
+    first = np.random.default_rng((seed, FLIPS)).integers(0, 2, size=len(images))
+    mirrored = (first + epoch) % 2 == 1
+    flipped = np.empty_like(images) if out is None else out
+    if flipped is not images:
+        flipped[:] = images
+    flipped[mirrored] = images[mirrored][:, :, ::-1]
+    return flipped
+
+
+def affine(
+    images: np.ndarray,
+    rng: np.random.Generator,
+    rotation: float = 15.0,
+    shift: float = 0.1,
+    zoom: float = 0.1,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Rotate, shift, zoom and mirror each image by random amounts, in one bilinear resampling.
+
+    Pixels from outside take the nearest edge's colour. Half of the images are mirrored.
+
+    Args:
+        images: uint8 `(n, height, width, 3)`.
+        rng: decides the amounts, each uniform in its range.
+        rotation: at most, in degrees either way.
+        shift: at most, as a share of the height and of the width, either way.
+        zoom: the section shown is 1 - zoom to 1 + zoom of the height, and of the width.
+        out: where the result goes; new memory if None.
+
+    Returns:
+        uint8, the same shape.
+    """
+    from cifar_helpers.backend import keras
+
+    count, height, width, _ = images.shape
+    angle = np.deg2rad(rng.uniform(-rotation, rotation, count))
+    scale = rng.uniform(1 - zoom, 1 + zoom, (2, count))
+    moved = rng.uniform(-shift, shift, (2, count)) * [[height], [width]]
+    mirror = np.where(rng.random(count) < 0.5, -1, 1)
+    # From a place in the result to one in the source: (x, y) = matrix @ (x, y) + offset, where the
+    # centre goes to the centre, and then moves.
+    matrix = np.array(
+        [
+            [np.cos(angle) * scale[1] * mirror, np.sin(angle) * scale[0]],
+            [-np.sin(angle) * scale[1] * mirror, np.cos(angle) * scale[0]],
+        ]
+    )
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = centre[:, None] - np.einsum("ijn,j->in", matrix, centre) + moved[::-1]
+    transforms = np.zeros((count, 8), np.float32)
+    transforms[:, [0, 1, 3, 4]] = matrix.reshape(4, count).T
+    transforms[:, [2, 5]] = offset.T
+    result = np.empty_like(images) if out is None else out
+    for start in range(0, count, _AFFINE_CHUNK):
+        chunk = slice(start, start + _AFFINE_CHUNK)
+        sampled = keras.ops.image.affine_transform(
+            images[chunk].astype(np.float32),
+            transforms[chunk],
+            interpolation="bilinear",
+            fill_mode="nearest",
+            data_format="channels_last",
+        )
+        result[chunk] = np.rint(keras.ops.convert_to_numpy(sampled))
+    return result
+
+
+def _crop_flip(
+    images: np.ndarray, seed: int, epoch: int, out: np.ndarray | None, *, padding: int
+) -> np.ndarray:
+    cropped = crop(images, _generator(seed, epoch), padding, out)
+    return alternating_flip(cropped, seed, epoch, out=cropped)
+
+
+def _generator(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.default_rng((seed, AUGMENTATION, epoch))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How an epoch's images are augmented.
+
+    Attributes:
+        name: what recipes call it.
+        label: what readers see.
+        views: how many images one image can become; None for very many.
+        apply: `(images, seed, epoch, out) -> images`, as of `augment`.
+    """
+
+    name: str
+    label: str
+    views: int | None
+    apply: Callable[[np.ndarray, int, int, np.ndarray | None], np.ndarray]
+
+
+POLICIES: dict[str, Policy] = {
+    policy.name: policy
+    for policy in (
+        Policy("none", "none", 1, lambda images, seed, epoch, out: images),
+        Policy("flip", "flip", 2, alternating_flip),
+        Policy("crop_flip", "4-pixel crop, flip", None, partial(_crop_flip, padding=4)),
+        Policy("crop2_flip", "2-pixel crop, flip", None, partial(_crop_flip, padding=2)),
+        Policy(
+            "reference",
+            "rotation, shift, zoom, flip",
+            None,
+            lambda images, seed, epoch, out: affine(images, _generator(seed, epoch), out=out),
+        ),
+    )
+}
+
+
+def augment(
+    images: np.ndarray, policy: str, *, seed: int, epoch: int, out: np.ndarray | None = None
+) -> np.ndarray:
+    """A whole epoch's images, augmented; the same for the same seed and epoch.
+
+    Args:
+        images: uint8 `(n, 32, 32, 3)`, the same images in the same order each epoch.
+        policy: a name in `POLICIES`.
+        seed: of the run.
+        epoch: number of the epoch, from 0.
+        out: where the result goes, but with "none"; new memory if None.
+
+    Returns:
+        uint8, the same shape; with "none" the images themselves.
+
+    Raises:
+        UserError: for an unknown policy.
+    """
+    if policy not in POLICIES:
+        raise UserError(f"augmentation must be one of {', '.join(POLICIES)}; received {policy!r}.")
+    return POLICIES[policy].apply(images, seed, epoch, out)
