@@ -1,4 +1,8 @@
-"""Augmentation of a whole epoch's images at once, one entry a policy."""
+"""Augmentation of a whole epoch's images at once, one entry a policy.
+
+Images are uint8 `(n, height, width, 3)`, the same in the same order each epoch; the result depends
+on them, the run's seed and the epoch's number alone. It goes to `out`, new memory if that is None.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,20 +21,14 @@ _CROP_CHUNK, _AFFINE_CHUNK = 128, 1_000
 
 
 def crop(
-    images: np.ndarray, rng: np.random.Generator, padding: int = 4, out: np.ndarray | None = None
+    images: np.ndarray, seed: int, epoch: int, out: np.ndarray | None = None, *, padding: int
 ) -> np.ndarray:
     """Widen each image by its reflection on all sides and cut its size out at a random place.
 
-    Args:
-        images: uint8 `(n, height, width, channels)`.
-        rng: decides the places.
-        padding: pixels a side; edges are not repeated, as with `numpy.pad`'s "reflect".
-        out: where the result goes; new memory if None.
-
-    Returns:
-        uint8, the same shape.
+    `padding` is in pixels a side; edges are not repeated, as with `numpy.pad`'s "reflect".
     """
     cropped = np.empty_like(images) if out is None else out
+    rng = np.random.default_rng((seed, AUGMENTATION, epoch))
     places = rng.integers(0, 2 * padding + 1, size=(len(images), 2))
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     for start in range(0, len(images), _CROP_CHUNK):
@@ -48,19 +46,10 @@ def alternating_flip(
     """Mirror a random half of the images left to right, and the other half in the next epoch.
 
     Every two epochs in a row show each image both ways, where independent flips would show half
-    of the images twice the same way.
+    of the images twice the same way. `out` may be `images`.
 
     Reference: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.6,
     arXiv:2404.00498.
-
-    Args:
-        images: uint8 `(n, height, width, channels)`, the same images in the same order each epoch.
-        seed: decides which half.
-        epoch: number of the epoch, from 0.
-        out: where the result goes, which may be `images`; new memory if None.
-
-    Returns:
-        uint8, the same shape.
     """
     first = np.random.default_rng((seed, FLIPS)).integers(0, 2, size=len(images))
     mirrored = (first + epoch) % 2 == 1
@@ -71,31 +60,33 @@ def alternating_flip(
     return flipped
 
 
+def crop_flip(
+    images: np.ndarray, seed: int, epoch: int, out: np.ndarray | None = None, *, padding: int
+) -> np.ndarray:
+    """`crop`, then `alternating_flip`."""
+    cropped = crop(images, seed, epoch, out, padding=padding)
+    return alternating_flip(cropped, seed, epoch, out=cropped)
+
+
 def affine(
     images: np.ndarray,
-    rng: np.random.Generator,
+    seed: int,
+    epoch: int,
+    out: np.ndarray | None = None,
+    *,
     rotation: float = 15.0,
     shift: float = 0.1,
     zoom: float = 0.1,
-    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rotate, shift, zoom and mirror each image by random amounts, in one bilinear resampling.
 
-    Pixels from outside take the nearest edge's colour. Half of the images are mirrored.
-
-    Args:
-        images: uint8 `(n, height, width, 3)`.
-        rng: decides the amounts, each uniform in its range.
-        rotation: at most, in degrees either way.
-        shift: at most, as a share of the height and of the width, either way.
-        zoom: the section shown is 1 - zoom to 1 + zoom of the height, and of the width.
-        out: where the result goes; new memory if None.
-
-    Returns:
-        uint8, the same shape.
+    Rotations are uniform to `rotation` degrees either way, shifts to the share `shift` of height
+    and width; the section shown is 1 - `zoom` to 1 + `zoom` of the height, and of the width; half
+    of the images are mirrored. Pixels from outside take the nearest edge's colour.
     """
     from cifar_helpers.backend import keras
 
+    rng = np.random.default_rng((seed, AUGMENTATION, epoch))
     count, height, width, _ = images.shape
     angle = np.deg2rad(rng.uniform(-rotation, rotation, count))
     scale = rng.uniform(1 - zoom, 1 + zoom, (2, count))
@@ -128,17 +119,6 @@ def affine(
     return result
 
 
-def _crop_flip(
-    images: np.ndarray, seed: int, epoch: int, out: np.ndarray | None, *, padding: int
-) -> np.ndarray:
-    cropped = crop(images, _generator(seed, epoch), padding, out)
-    return alternating_flip(cropped, seed, epoch, out=cropped)
-
-
-def _generator(seed: int, epoch: int) -> np.random.Generator:
-    return np.random.default_rng((seed, AUGMENTATION, epoch))
-
-
 @dataclass(frozen=True)
 class Policy:
     """How an epoch's images are augmented.
@@ -161,14 +141,9 @@ POLICIES: dict[str, Policy] = {
     for policy in (
         Policy("none", "none", 1, lambda images, seed, epoch, out: images),
         Policy("flip", "flip", 2, alternating_flip),
-        Policy("crop_flip", "4-pixel crop, flip", None, partial(_crop_flip, padding=4)),
-        Policy("crop2_flip", "2-pixel crop, flip", None, partial(_crop_flip, padding=2)),
-        Policy(
-            "reference",
-            "rotation, shift, zoom, flip",
-            None,
-            lambda images, seed, epoch, out: affine(images, _generator(seed, epoch), out=out),
-        ),
+        Policy("crop_flip", "4-pixel crop, flip", None, partial(crop_flip, padding=4)),
+        Policy("crop2_flip", "2-pixel crop, flip", None, partial(crop_flip, padding=2)),
+        Policy("reference", "rotation, shift, zoom, flip", None, affine),
     )
 }
 

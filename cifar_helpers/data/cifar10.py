@@ -170,15 +170,14 @@ def _parse_batch(name: str, content: bytes) -> Split:
     return Split(np.ascontiguousarray(channels_first.transpose(0, 2, 3, 1)), labels)
 
 
-def _as_labels(labels: object) -> np.ndarray | None:
+def _as_labels(value: object) -> np.ndarray | None:
     """Labels as int64, or None where they are not 10,000 integers."""
-    integers = isinstance(labels, list) and all(type(label) is int for label in labels)
-    if not integers and not isinstance(labels, np.ndarray):
+    try:
+        labels = np.asarray(value)
+    except ValueError:  # lists of different lengths
         return None
-    array = np.asarray(labels)
-    if array.shape != (_BATCH_IMAGES,) or array.dtype.kind not in "iu":
-        return None
-    return array.astype(np.int64)
+    whole = labels.shape == (_BATCH_IMAGES,) and labels.dtype.kind in "iu"
+    return labels.astype(np.int64) if whole else None
 
 
 def _check_names(content: bytes) -> None:
