@@ -86,8 +86,27 @@ def affine(
     """
     from cifar_helpers.backend import keras
 
+    transforms = _transforms(images.shape, seed, epoch, rotation, shift, zoom)
+    result = np.empty_like(images) if out is None else out
+    for start in range(0, len(images), _AFFINE_CHUNK):
+        chunk = slice(start, start + _AFFINE_CHUNK)
+        sampled = keras.ops.image.affine_transform(
+            images[chunk].astype(np.float32),
+            transforms[chunk],
+            interpolation="bilinear",
+            fill_mode="nearest",
+            data_format="channels_last",
+        )
+        result[chunk] = np.rint(keras.ops.convert_to_numpy(sampled))
+    return result
+
+
+def _transforms(
+    shape: tuple[int, ...], seed: int, epoch: int, rotation: float, shift: float, zoom: float
+) -> np.ndarray:
+    """What `affine_transform` takes, float32 `(n, 8)`, drawn anew each epoch."""
     rng = np.random.default_rng((seed, AUGMENTATION, epoch))
-    count, height, width, _ = images.shape
+    count, height, width, _ = shape
     angle = np.deg2rad(rng.uniform(-rotation, rotation, count))
     scale = rng.uniform(1 - zoom, 1 + zoom, (2, count))
     moved = rng.uniform(-shift, shift, (2, count)) * [[height], [width]]
@@ -105,18 +124,7 @@ def affine(
     transforms = np.zeros((count, 8), np.float32)
     transforms[:, [0, 1, 3, 4]] = matrix.reshape(4, count).T
     transforms[:, [2, 5]] = offset.T
-    result = np.empty_like(images) if out is None else out
-    for start in range(0, count, _AFFINE_CHUNK):
-        chunk = slice(start, start + _AFFINE_CHUNK)
-        sampled = keras.ops.image.affine_transform(
-            images[chunk].astype(np.float32),
-            transforms[chunk],
-            interpolation="bilinear",
-            fill_mode="nearest",
-            data_format="channels_last",
-        )
-        result[chunk] = np.rint(keras.ops.convert_to_numpy(sampled))
-    return result
+    return transforms
 
 
 @dataclass(frozen=True)
