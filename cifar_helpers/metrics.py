@@ -1,12 +1,16 @@
 """What a set of predictions is worth: NumPy arrays in, plain numbers out.
 
-Throughout, `labels` are integers of shape `(n,)` in [0, classes) and `probabilities` are floats of
-shape `(n, classes)` in [0, 1] whose rows sum to 1. Any float type will do (stored results are
-float16); the arithmetic is float64. Accuracies and shares are fractions in [0, 1]. Arrays that
-break these rules raise ValueError.
+Throughout, `labels` (the true classes) and `predicted` are integers of shape `(n,)` in
+[0, classes), `probabilities` floats of shape `(n, classes)` in [0, 1] whose rows sum to 1, and
+`class_names` holds one name per class. Any float type will do (stored results are float16); the
+arithmetic is float64. Accuracies and shares are fractions in [0, 1]; `confidence` is the coverage of
+an interval, in (0, 1). Arrays that break these rules raise ValueError.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 from sklearn import metrics as sklearn_metrics
 
@@ -17,11 +21,8 @@ _ROW_SUM_TOLERANCE = 1e-2
 _TEMPERATURES = (0.05, 20.0)
 
 
-def predictions(probabilities) -> np.ndarray:
+def predictions(probabilities: ArrayLike) -> np.ndarray:
     """The most probable class of each image.
-
-    Args:
-        probabilities: float `(n, classes)`.
 
     Returns:
         int64 `(n,)`; a tie goes to the class with the lowest number.
@@ -29,12 +30,8 @@ def predictions(probabilities) -> np.ndarray:
     return _checked_probabilities(probabilities).argmax(axis=1)
 
 
-def accuracy(labels, probabilities) -> float:
+def accuracy(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Share of images whose most probable class is the true one.
-
-    Args:
-        labels: integers `(n,)`.
-        probabilities: float `(n, classes)`.
 
     Returns:
         A fraction in [0, 1].
@@ -43,14 +40,10 @@ def accuracy(labels, probabilities) -> float:
     return float(np.mean(probabilities.argmax(axis=1) == labels))
 
 
-def cross_entropy(labels, probabilities) -> float:
+def cross_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean negative log-likelihood of the true classes.
 
     Probabilities are clipped to [1e-7, 1 - 1e-7] first, as Keras' categorical cross-entropy does.
-
-    Args:
-        labels: integers `(n,)`.
-        probabilities: float `(n, classes)`.
 
     Returns:
         Nats an image, in [0, 16.12]; ln(classes) for a uniform guess.
@@ -61,7 +54,9 @@ def cross_entropy(labels, probabilities) -> float:
     return float(-np.log(clipped).mean())
 
 
-def accuracy_interval(labels, probabilities, confidence: float = 0.95) -> tuple[float, float]:
+def accuracy_interval(
+    labels: ArrayLike, probabilities: ArrayLike, confidence: float = 0.95
+) -> tuple[float, float]:
     """Wilson score interval of the accuracy: how far a test set of this size pins it down.
 
     It covers the draw of the test images, not the draw of the training run; for that see
@@ -69,11 +64,6 @@ def accuracy_interval(labels, probabilities, confidence: float = 0.95) -> tuple[
 
     Reference: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
     Journal of the American Statistical Association 22 (158), 1927.
-
-    Args:
-        labels: integers `(n,)`.
-        probabilities: float `(n, classes)`.
-        confidence: the interval's coverage, in (0, 1).
 
     Returns:
         The lower and the upper limit, fractions in [0, 1].
@@ -85,14 +75,13 @@ def accuracy_interval(labels, probabilities, confidence: float = 0.95) -> tuple[
     return float(interval.low), float(interval.high)
 
 
-def seeds_interval(values, confidence: float = 0.95) -> tuple[float, float] | None:
+def seeds_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float] | None:
     """Student's t interval of the mean over training runs that differ in their seed only.
 
     Reference: Student, "The Probable Error of a Mean", Biometrika 6 (1), 1908.
 
     Args:
         values: one number a seed, `(seeds,)`, in any unit.
-        confidence: the interval's coverage, in (0, 1).
 
     Returns:
         The lower and the upper limit in the unit of `values`; None for fewer than two values, which
@@ -108,12 +97,10 @@ def seeds_interval(values, confidence: float = 0.95) -> tuple[float, float] | No
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def confusion_matrix(labels, predicted, classes: int = 10) -> np.ndarray:
+def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int = 10) -> np.ndarray:
     """How often each class was taken for each.
 
     Args:
-        labels: integers `(n,)` in [0, classes), the true classes.
-        predicted: integers `(n,)` in [0, classes).
         classes: number of classes.
 
     Returns:
@@ -124,13 +111,8 @@ def confusion_matrix(labels, predicted, classes: int = 10) -> np.ndarray:
     return matrix.astype(np.int64)
 
 
-def per_class(labels, predicted, class_names) -> list[dict]:
+def per_class(labels: ArrayLike, predicted: ArrayLike, class_names: Sequence[str]) -> list[dict]:
     """Precision, recall and F1 of each class.
-
-    Args:
-        labels: integers `(n,)` in [0, classes), the true classes.
-        predicted: integers `(n,)` in [0, classes).
-        class_names: one name a class, in the order of the numbers.
 
     Returns:
         One dict a class: `class` (name), `precision`, `recall`, `f1`, `accuracy` (fractions),
@@ -156,12 +138,11 @@ def per_class(labels, predicted, class_names) -> list[dict]:
     ]
 
 
-def confused_pairs(matrix, class_names, top: int = 10) -> list[dict]:
+def confused_pairs(matrix: ArrayLike, class_names: Sequence[str], top: int = 10) -> list[dict]:
     """The most frequent mistakes, the two directions of a pair counted apart.
 
     Args:
         matrix: integers `(classes, classes)`, rows true, as `confusion_matrix` gives.
-        class_names: one name a class.
         top: how many pairs at the most.
 
     Returns:
@@ -188,7 +169,7 @@ def confused_pairs(matrix, class_names, top: int = 10) -> list[dict]:
     ]
 
 
-def calibration(labels, probabilities, bins: int = 15) -> dict:
+def calibration(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> dict:
     """How well confidence matches accuracy: reliability diagram and expected calibration error.
 
     Images are sorted by confidence, the probability of the predicted class, into bins of equal
@@ -199,8 +180,6 @@ def calibration(labels, probabilities, bins: int = 15) -> dict:
     arXiv:1706.04599, ICML 2017.
 
     Args:
-        labels: integers `(n,)`.
-        probabilities: float `(n, classes)`.
         bins: number of bins over [0, 1].
 
     Returns:
@@ -229,7 +208,7 @@ def calibration(labels, probabilities, bins: int = 15) -> dict:
     return {"ece": float(ece), "bins": filled}
 
 
-def temperature_scale(probabilities, temperature: float) -> np.ndarray:
+def temperature_scale(probabilities: ArrayLike, temperature: float) -> np.ndarray:
     """Probabilities with their logits divided by a temperature.
 
     Above 1 the model becomes less confident, below 1 more; the predicted class stays the same. The
@@ -238,7 +217,6 @@ def temperature_scale(probabilities, temperature: float) -> np.ndarray:
     Reference: Guo et al. 2017, section 4.2, arXiv:1706.04599.
 
     Args:
-        probabilities: float `(n, classes)`.
         temperature: a number above 0.
 
     Returns:
@@ -249,16 +227,12 @@ def temperature_scale(probabilities, temperature: float) -> np.ndarray:
     return special.softmax(_logits(_checked_probabilities(probabilities)) / temperature, axis=1)
 
 
-def fit_temperature(labels, probabilities) -> float:
+def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """The temperature that makes the true classes most likely.
 
     Fit it on the validation set and apply it to the test set with `temperature_scale`.
 
     Reference: Guo et al. 2017, section 4.2, arXiv:1706.04599.
-
-    Args:
-        labels: integers `(n,)`.
-        probabilities: float `(n, classes)`.
 
     Returns:
         A number in [0.05, 20], accurate to about 1e-4; the lower end if every prediction is right,
@@ -279,7 +253,7 @@ def fit_temperature(labels, probabilities) -> float:
     return float(np.clip(1 / found.x, low, high))
 
 
-def mcnemar(labels, predicted_a, predicted_b) -> dict:
+def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -> dict:
     """McNemar's test: do two models differ in accuracy on the same images?
 
     Only images that one model gets right and the other wrong count. Under the null hypothesis they
@@ -289,11 +263,6 @@ def mcnemar(labels, predicted_a, predicted_b) -> dict:
     References: McNemar, "Note on the sampling error of the difference between correlated
     proportions or percentages", Psychometrika 12, 1947; Fagerland, Lydersen and Laake, "The McNemar
     test for binary matched-pairs data", BMC Medical Research Methodology 13:91, 2013 (mid-p).
-
-    Args:
-        labels: integers `(n,)`, the true classes.
-        predicted_a: integers `(n,)`, the first model's classes.
-        predicted_b: integers `(n,)`, the second model's.
 
     Returns:
         `only_a`, `only_b` (images that only this model gets right), `statistic` (McNemar's
@@ -315,9 +284,9 @@ def mcnemar(labels, predicted_a, predicted_b) -> dict:
 
 
 def bootstrap_difference(
-    labels,
-    predicted_a,
-    predicted_b,
+    labels: ArrayLike,
+    predicted_a: ArrayLike,
+    predicted_b: ArrayLike,
     *,
     seed: int = 0,
     resamples: int = 2000,
@@ -332,12 +301,8 @@ def bootstrap_difference(
     (1), 1979 (percentile interval).
 
     Args:
-        labels: integers `(n,)`, the true classes.
-        predicted_a: integers `(n,)`, the first model's classes.
-        predicted_b: integers `(n,)`, the second model's.
         seed: of the draws.
         resamples: number of draws.
-        confidence: the interval's coverage, in (0, 1).
 
     Returns:
         `difference`, `low`, `high`: fractions in [-1, 1].
@@ -354,12 +319,10 @@ def bootstrap_difference(
     return {"difference": float(shares[0] - shares[2]), "low": float(low), "high": float(high)}
 
 
-def most_confident_mistakes(labels, probabilities, count: int) -> np.ndarray:
+def most_confident_mistakes(labels: ArrayLike, probabilities: ArrayLike, count: int) -> np.ndarray:
     """The wrong predictions that the model was surest of.
 
     Args:
-        labels: integers `(n,)`.
-        probabilities: float `(n, classes)`.
         count: how many at the most.
 
     Returns:
@@ -372,12 +335,11 @@ def most_confident_mistakes(labels, probabilities, count: int) -> np.ndarray:
     return wrong[order][:count]
 
 
-def disagreement(predictions: dict[str, np.ndarray], labels) -> dict:
+def disagreement(predictions: dict[str, np.ndarray], labels: ArrayLike) -> dict:
     """Where models agree, and on which images only one of them is right or wrong.
 
     Args:
         predictions: the predicted classes, integers `(n,)`, of two models or more by name.
-        labels: integers `(n,)`, the true classes.
 
     Returns:
         `all_right`, `all_wrong`, `mixed`: shares of the images, which sum to 1.
@@ -410,7 +372,7 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
 
 
-def _right(labels, predictions: dict) -> list[np.ndarray]:
+def _right(labels: ArrayLike, predictions: dict) -> list[np.ndarray]:
     """For each model, bool `(n,)`: which predictions are right."""
     (labels,) = _checked_classes({"labels": labels})
     checked = _checked_classes(predictions)
@@ -418,14 +380,14 @@ def _right(labels, predictions: dict) -> list[np.ndarray]:
     return [predicted == labels for predicted in checked]
 
 
-def _checked(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:
+def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     probabilities = _checked_probabilities(probabilities)
     (labels,) = _checked_classes({"labels": labels}, probabilities.shape[1])
     _check_lengths({"labels": labels, "probabilities": probabilities})
     return labels, probabilities
 
 
-def _checked_probabilities(probabilities) -> np.ndarray:
+def _checked_probabilities(probabilities: ArrayLike) -> np.ndarray:
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if probabilities.ndim != 2 or 0 in probabilities.shape:
         raise ValueError(
