@@ -32,6 +32,7 @@ _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
 }
 # Shown where a row has a published figure beside which they belong.
 _PUBLISHED = ("published", "published gap", "last epoch's gap")
+_WORDS = ("model", "network", "recipe", "what changes", "over")
 COLUMNS = tuple(_COLUMNS)
 
 
@@ -69,22 +70,29 @@ def to_markdown(table: pd.DataFrame, *, bold: Sequence[str] = ()) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def print_table(table: pd.DataFrame) -> None:
-    """Print a table of text in the terminal, numbers to the right."""
+def print_table(rows: list[dict], columns: Sequence[str]) -> None:
+    """Print rows in the terminal, numbers to the right.
+
+    Args:
+        rows: as from `index_rows`; nothing is printed where there are none.
+        columns: of `COLUMNS`; those that the rows have not are left out.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(box=None, pad_edge=False)
-    for name in table:
-        text = name in ("model", "network", "recipe", "what changes")
-        shown.add_column(name, justify="left" if text else "right")
-    for row in table.to_numpy():
-        shown.add_row(*row)
+    if not rows:
+        return
+    shown = [name for name in columns if name in rows[0]]
+    table = Table(box=None, pad_edge=False)
+    for name in shown:
+        table.add_column(name, justify="left" if name in _WORDS else "right")
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 100
+        console.width = 120
     console.print()
-    console.print(shown)
+    console.print(table)
     console.print()
 
 
