@@ -1,5 +1,7 @@
 """Notebook 5: the models side by side, image by image, and what they cost."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -18,6 +20,9 @@ from cifar_helpers.text import (
     points,
     points_interval,
 )
+
+if TYPE_CHECKING:
+    from cifar_helpers.data import Splits
 
 _TOO_FEW = Markdown("*It takes records of two models to compare them.*")
 
@@ -143,12 +148,14 @@ def hardest_images(chosen: list[Result]) -> np.ndarray:
     return positions[np.argsort(-confidence[positions], kind="stable")]
 
 
-def plot_hardest(chosen: list[Result], splits, *, images: int = 12) -> Figure | Markdown:
+def plot_hardest(
+    chosen: list[Result], splits: "Splits | None", *, images: int = 12
+) -> Figure | Markdown:
     """The images that every model gets wrong, with what the best of them says.
 
     Args:
         chosen: one result a model, on the same test images.
-        splits: those images, a `data.Splits`, or None where they are not at hand.
+        splits: those images, or None where they are not at hand.
         images: how many to show at the most.
 
     Returns:

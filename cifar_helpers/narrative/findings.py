@@ -247,7 +247,7 @@ def describe_limits(found: list[Result]) -> Markdown:
     if old:
         lines.append(
             f"{old} of {len(found)} records were made before validation predictions, temperatures "
-            "and prediction times were kept: where one is needed, a dash stands."
+            "and prediction times were kept; a dash stands for what they lack."
         )
     return bullets([*lines, *mark_lines(found), short_line(found)])
 

@@ -17,6 +17,7 @@ _COLUMNS = (
     "test accuracy",
     "95 % interval",
     "over",
+    "seeds",
     "gap",
     "training",
     "published",

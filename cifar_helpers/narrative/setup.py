@@ -31,7 +31,7 @@ def source(function: Callable) -> Markdown:
     return Markdown("\n".join(["```python", *lines, "```"]))
 
 
-def split_table(splits) -> pd.DataFrame:
+def split_table(splits: data.Splits) -> pd.DataFrame:
     """How many images there are for what, in all and of each class."""
     rows = {}
     for name in ("train", "validation", "test"):

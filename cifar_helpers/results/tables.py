@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,9 @@ from cifar_helpers.errors import UserError
 from cifar_helpers.hardware import hardware_label
 from cifar_helpers.models import backbone_label
 from cifar_helpers.results.store import Result, load_results, published
+
+if TYPE_CHECKING:
+    from cifar_helpers.data import Splits
 
 # Experiments: what a mean over seeds may take together
 
@@ -39,7 +42,8 @@ def experiment_hash(result: Result) -> str:
     if "experiment_hash" in record:
         return record["experiment_hash"]
     for earlier_rule in (False, True):
-        if _hash_today(result, record["seed"], earlier_rule) == record.get("parameters_hash"):
+        today = _hash_today(result, record["seed"], earlier_rule)
+        if today and today == record.get("parameters_hash"):
             return str(_hash_today(result, None, earlier_rule))
     names = ("model", "recipe", "changes", "image_size", "precision", "deterministic", "backbone")
     epochs = [phase["requested"] for phase in record["epochs"]["phases"]]
@@ -223,65 +227,68 @@ class Comparison(NamedTuple):
 
     Attributes:
         found: the results.
-        splits: the images that they are about, a `data.Splits`; None where there are none.
-        words: one or two sentences that say where both are from.
+        splits: the images that they are about; None where they are not at hand.
+        words: one or more sentences that say where both are from.
     """
 
     found: list[Result]
-    splits: object
+    splits: "Splits | None"
     words: str
 
     def notice(self) -> str:
-        """One or two sentences for the top of a page."""
+        """Sentences for the top of a page."""
         return self.words
 
 
-def for_comparison(out: str | Path, splits=None, *, dataset: str = "auto") -> Comparison:
+def for_comparison(
+    out: str | Path, splits: "Splits | None" = None, *, dataset: str = "auto"
+) -> Comparison:
     """The records of a folder that may share a table; the published ones where it holds none.
 
-    Records of the images at hand come first, and with them those of another copy with the same
-    labels in the same order: they are marked. Records need no images, so with "auto" those of other
-    images are shown alone where there are no others.
+    With images at hand they are the records of these images, and, marked, those of another copy
+    that has the same labels in the same order. Where none are, and with "auto", records are shown
+    alone: they hold predictions and labels.
 
     Args:
         out: a run's folder.
-        splits: the images at hand, a `data.Splits`; None for none.
-        dataset: as asked for; by any name but "auto", records of other images are left out.
+        splits: the images at hand; None for none.
+        dataset: as asked for; by any name but "auto" it leaves out records of other images.
 
     Raises:
-        UserError: if that leaves no record.
+        UserError: if there is no record left.
     """
-    found, sources = load_results(out), []
-    if not found:
-        found = published()
-        sources = ["The folder `out` holds no records, so these are the published ones."]
-    kept = [] if splits is None else [result for result in found if _fits(result, splits)]
-    if kept:
-        source, sha256 = splits.source, splits.source.sha256
-        other = [result.record["dataset"]["sha256"] != sha256 for result in kept]
-        kept = [replace(result, other_copy=o) for result, o in zip(kept, other, strict=True)]
-        if any(other):
-            sources.append(
-                f"Records marked *another copy* were made on another complete copy of {source.name}, "
-                "with the same labels in the same order."
+    own = load_results(out)
+    found = own or published()
+    told = [] if own else ["The folder `out` holds no records, so these are the published ones."]
+    if splits is not None and (kept := _records_of(splits, found)):
+        if any(result.other_copy for result in kept):
+            told.append(
+                "Records marked *another copy* were made on another complete copy of "
+                f"{splits.source.name}, with the same labels in the same order."
             )
-        return Comparison(kept, splits, " ".join([source.notice(), *sources]))
+        return Comparison(kept, splits, " ".join([splits.source.notice(), *told]))
     if not found or (splits is not None and dataset != "auto"):
-        name = splits.source.name if splits is not None else "any data set"
+        wanted = f"of {splits.source.name}" if splits is not None else "of trainings"
         raise UserError(
-            f"the comparison needs records of {name}; found {len(found)} records, none of these "
+            f"the comparison needs records {wanted}; found {len(own)} records, none of these "
             "images. Run notebooks 01 to 04 with the same `out` first."
         )
     about = found[0].record["dataset"]
     kept = [result for result in found if result.record["dataset"]["sha256"] == about["sha256"]]
-    reason = getattr(getattr(splits, "source", None), "reason", "")
-    words = f"Records of {about['name']}, without pictures: its images are not at hand. {reason}"
-    return Comparison(kept, None, " ".join([words.strip(), *sources]))
+    words = [f"Records of {about['name']}, without pictures: its images are not at hand."]
+    words += [splits.source.reason] if splits is not None and splits.source.reason else []
+    return Comparison(kept, None, " ".join([*words, *told]))
 
 
-def _fits(result: Result, splits) -> bool:
-    """Whether a record is of the images at hand, or of another copy with the same labels."""
-    about, source = result.record["dataset"], splits.source
-    return about["sha256"] == source.sha256 or (
-        about["name"] == source.name and np.array_equal(result.labels, splits.test.labels)
-    )
+def _records_of(splits: "Splits", found: list[Result]) -> list[Result]:
+    """The records of these images, and those of another copy, which are marked."""
+    kept = []
+    for result in found:
+        about = result.record["dataset"]
+        if about["sha256"] == splits.source.sha256:
+            kept.append(result)
+        elif about["name"] == splits.source.name and np.array_equal(
+            result.labels, splits.test.labels
+        ):
+            kept.append(replace(result, other_copy=True))
+    return kept
