@@ -155,12 +155,18 @@ def test_recipes_that_gave_the_same_network_are_named():
     assert "**base** and **callbacks** gave the same network" in text
 
 
-def test_shortened_trainings_are_called_provisional():
+def test_shortened_trainings_are_named_and_called_provisional():
     epochs = {"requested": 5, "run": 5, "phases": [{"requested": 5, "run": 5}]}
     short, full = made(epochs=epochs), made(recipe="improved")
-    assert "1 of 2 trainings were **cut short**" in narrative.describe_findings([short, full]).data
-    assert "cut short" not in narrative.describe_findings([full]).data
-    assert "**Shortened trainings of VGG-10 (base)" in narrative.describe_results([short, full])
+    for said in (
+        narrative.describe_findings([short, full]).data,
+        narrative.describe_limits([short, full]).data,
+        narrative.describe_results([short, full]),
+    ):
+        assert "**Shortened trainings of VGG-10 (base), not the full study:**" in said
+        assert "figures are provisional" in said
+    assert "**Shortened trainings, not the full study:**" in narrative.describe_results([short])
+    assert "Shortened" not in narrative.describe_findings([full]).data
     assert "Shortened" not in narrative.describe_results([full])
 
 

@@ -11,15 +11,7 @@ from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.narrative.findings import row_label, short_line
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import (
-    DASH,
-    count,
-    duration,
-    p_value,
-    percent,
-    points,
-    points_interval,
-)
+from cifar_helpers.text import DASH, count, duration, p_value, percent, points, points_interval
 
 if TYPE_CHECKING:
     from cifar_helpers.data import Splits

@@ -12,22 +12,9 @@ from cifar_helpers.results import Result
 from cifar_helpers.text import count, interval, p_value, percent, points, points_interval
 
 _COLUMNS = (
-    "model",
-    "recipe",
-    "what changes",
-    "parameters",
-    "precision",
-    "epochs",
-    "test accuracy",
-    "95 % interval",
-    "over",
-    "test loss",
-    "gap",
-    "training",
-    "published",
-    "published gap",
-    "last epoch's gap",
-)
+    "model, recipe, what changes, parameters, precision, epochs, test accuracy, 95 % interval, over, "
+    "test loss, gap, training, published, published gap, last epoch's gap"
+).split(", ")
 _MARKS = {
     "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "
     "validation loss; a training started today watches the cross-entropy that is shown.",
@@ -211,13 +198,19 @@ def shortened(found: list[Result]) -> list[Result]:
 
 
 def short_line(found: list[Result]) -> str:
-    """Says so where trainings were shorter than the recipes are written."""
+    """Names the rows whose trainings were shorter than their recipes are written; "" for none."""
     short = shortened(found)
     if not short:
         return ""
+    names: dict[str, list[str]] = {}
+    for group in results.by_experiment(short).values():
+        record = group[0].record
+        names.setdefault(models.model_label(record["model"]), []).append(record["recipe"])
+    rows = ", ".join(f"{model} ({', '.join(cut)})" for model, cut in names.items())
+    which = "" if len(short) == len(found) else f" of {rows}"
     return (
-        f"{len(short)} of {len(found)} trainings were **cut short** by a cap on their epochs: "
-        "figures are provisional."
+        f"**Shortened trainings{which}, not the full study:** their epochs were capped (run / asked "
+        "for), so the figures are provisional."
     )
 
 
@@ -280,7 +273,7 @@ def describe_results(found: list[Result]) -> str:
         images += " (a complete copy that is not byte for byte the official one)"
     lines = [
         f"Test accuracy on {images}, trained on {'; '.join(results.machines(found))}.",
-        _shortened_line(found),
+        short_line(found),
         *_transfer_lines(found),
         *mark_lines(found),
         "An interval covers either the choice of test images or, as that of their mean, the seeds: "
@@ -290,22 +283,6 @@ def describe_results(found: list[Result]) -> str:
     if dataset["real"]:
         lines.append("*Published* is the study that is rebuilt here, run in full.")
     return " ".join(filter(None, lines))
-
-
-def _shortened_line(found: list[Result]) -> str:
-    short = shortened(found)
-    if not short:
-        return ""
-    names: dict[str, list[str]] = {}
-    for group in results.by_experiment(short).values():
-        record = group[0].record
-        names.setdefault(models.model_label(record["model"]), []).append(record["recipe"])
-    listed = ", ".join(f"{model} ({', '.join(cut)})" for model, cut in names.items())
-    which = "" if len(short) == len(found) else f" of {listed}"
-    return (
-        f"**Shortened trainings{which}, not the full study:** epochs were capped, as the column "
-        "says (run / asked for)."
-    )
 
 
 def _transfer_lines(found: list[Result]) -> list[str]:

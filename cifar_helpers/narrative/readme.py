@@ -8,20 +8,9 @@ from cifar_helpers.results import Result
 from cifar_helpers.text import duration
 
 _COLUMNS = (
-    "model",
-    "recipe",
-    "parameters",
-    "input",
-    "training images",
-    "epochs",
-    "test accuracy",
-    "95 % interval",
-    "over",
-    "seeds",
-    "gap",
-    "training",
-    "published",
-)
+    "model, recipe, parameters, input, training images, epochs, test accuracy, 95 % interval, over, "
+    "seeds, gap, training, published"
+).split(", ")
 
 
 def results_section(found: list[Result]) -> str:

@@ -6,8 +6,15 @@ import pandas as pd
 
 from cifar_helpers.models import backbone_label, model_label
 from cifar_helpers.results.store import Result
-from cifar_helpers.results.tables import describe_reference, results_table
+from cifar_helpers.results.tables import results_table
 from cifar_helpers.text import DASH, count, duration, interval, loss, percent, points
+
+
+def _published(row: pd.Series) -> str:
+    """The published accuracy, its epochs, and its backbone where that was another one."""
+    told = [f"{row['reference_epochs']} epochs", backbone_label(row["reference_backbone"])]
+    return f"{percent(row['reference'])} ({', '.join(filter(None, told))})"
+
 
 _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "model": lambda row: model_label(row["model"]),
@@ -26,7 +33,7 @@ _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "test loss": lambda row: loss(row["loss"]),
     "gap": lambda row: points(row["gap"]),
     "training": lambda row: duration(row["seconds"]),
-    "published": lambda row: f"{percent(row['reference'])} ({describe_reference(row)})",
+    "published": _published,
     "published gap": lambda row: points(row["reference_gap"]),
     "last epoch's gap": lambda row: points(row["last_gap"]),
 }

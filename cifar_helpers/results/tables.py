@@ -10,7 +10,6 @@ import pandas as pd
 from cifar_helpers import files, metrics, recipes
 from cifar_helpers.errors import UserError
 from cifar_helpers.hardware import hardware_label
-from cifar_helpers.models import backbone_label
 from cifar_helpers.results.store import Result, load_results, published
 
 if TYPE_CHECKING:
@@ -117,6 +116,7 @@ def _table_row(group: list[Result]) -> dict:
     interval = metrics.seeds_interval(accuracies)
     low, high = np.clip(interval or first["test_accuracy_interval"], 0, 1).tolist()
     backbone = (first["backbone"] or {}).get("backbone", "")
+    other = published.backbone if published else ""
 
     def mean(values) -> float:
         return float(np.mean(list(values)))
@@ -145,7 +145,7 @@ def _table_row(group: list[Result]) -> dict:
         "reference_loss": published.test_loss if published else np.nan,
         "reference_gap": published.overfitting_gap if published else np.nan,
         "reference_epochs": published.epochs if published else "",
-        "reference_backbone": _if_other(published.backbone, backbone) if published else "",
+        "reference_backbone": other if other != backbone else "",
     }
 
 
@@ -172,20 +172,6 @@ def _published_figures(result: Result) -> recipes.Reference | None:
     recipe = result.recipe
     same = recipe is not None and recipe.image_size == result.record["image_size"]
     return recipe.reference if recipe and same else None
-
-
-def _if_other(published: str, own: str) -> str:
-    return published if published != own else ""
-
-
-def describe_reference(row) -> str:
-    """What to say beside a published figure: its epochs, its backbone where that was another one.
-
-    Args:
-        row: of `results_table`, one that has a published figure.
-    """
-    words = [f"{row['reference_epochs']} epochs", backbone_label(row["reference_backbone"])]
-    return ", ".join(filter(None, words))
 
 
 def machines(found: list[Result]) -> list[str]:
