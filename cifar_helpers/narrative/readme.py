@@ -48,7 +48,8 @@ def _arguments(group: list[Result]) -> str:
     record = group[0].record
     notebook = models.MODELS[record["model"]].notebook
     seeds = " ".join(str(result.record["seed"]) for result in group)
-    words = [f"--notebooks {notebook[:2]} --recipes {record['recipe']} --seeds {seeds}"]
+    number = notebook.partition("_")[0]
+    words = [f"--notebooks {number} --recipes {record['recipe']} --seeds {seeds}"]
     if shortened(group):
         words.append(f"--epochs {max(p['requested'] for p in record['epochs']['phases'])}")
     if record["backbone"]:
