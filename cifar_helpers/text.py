@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+# In a table, what is not known or does not apply.
+DASH = "\N{EN DASH}"
+
 
 def percent(fraction: float) -> str:
     """A fraction as a percentage with one decimal: "88.1 %"."""
@@ -12,6 +15,26 @@ def percent(fraction: float) -> str:
 def points(value: float) -> str:
     """Percentage points with their sign: "+2.5", "−0.6"."""
     return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval of fractions, in percent: "79.5 – 80.2"."""
+    return f"{100 * low:.1f} \N{EN DASH} {100 * high:.1f}"
+
+
+def points_interval(low: float, high: float) -> str:
+    """The ends of an interval of a difference in percentage points: "+9.9 to +11.6"."""
+    return f"{points(low)} to {points(high)}"
+
+
+def count(value: float) -> str:
+    """A whole number with commas: "315,722"."""
+    return f"{value:,.0f}"
+
+
+def loss(value: float) -> str:
+    """A cross-entropy: "0.389"."""
+    return f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:

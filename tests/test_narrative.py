@@ -1,12 +1,15 @@
 """Sentences and tables that notebooks and README compute from records."""
 
 import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tiny_study import ROOT
 
-from cifar_helpers import metrics, narrative, recipes, results, training
+from cifar_helpers import metrics, narrative, recipes, results, text
 from cifar_helpers.runner import options
 
 CLASSES = [f"class{number}" for number in range(10)]
@@ -28,7 +31,13 @@ def made(model="vgg10", recipe="base", *, wrong=range(40), confidence=0.9, **cha
         "recipe": recipe,
         "changes": "what changes",
         "seed": 0,
-        "dataset": {"train_images": 40_000, "real": True, "verified": True, "sha256": ""},
+        "dataset": {
+            "name": "CIFAR-10",
+            "train_images": 40_000,
+            "real": True,
+            "verified": True,
+            "sha256": "",
+        },
         "backbone": LITE0 if model == "transfer" else None,
         "image_size": 96 if model == "transfer" else 32,
         "precision": "float32",
@@ -62,11 +71,11 @@ def lines(markdown) -> list[str]:
     [(0.4, "0 s"), (89.4, "89 s"), (90, "2 min"), (3_599, "60 min"), (5_460, "1 h 31 min")],
 )
 def test_durations_are_read_at_a_glance(seconds, words):
-    assert narrative.duration(seconds) == words
+    assert text.duration(seconds) == words
 
 
 def test_p_values_have_no_more_digits_than_they_deserve():
-    assert [narrative.p_value(p) for p in (0.0002, 0.0234, 1)] == [
+    assert [text.p_value(p) for p in (0.0002, 0.0234, 1)] == [
         "p < 0.001",
         "p = 0.023",
         "p = 1.000",
@@ -80,27 +89,35 @@ def test_p_values_have_no_more_digits_than_they_deserve():
         ({"model": "transfer", "recipe": "96px"}, "EfficientNet-Lite0, 96px"),
         (
             {"model": "transfer", "recipe": "improved", "image_size": 128},
-            "EfficientNet-Lite0, improved at 128 px",
+            "EfficientNet-Lite0, improved",
         ),
         (
             {"model": "transfer", "recipe": "224px", "image_size": 96},
             "EfficientNet-Lite0, 224px at 96 px",
         ),
+        (
+            {"model": "transfer", "recipe": "improved", "image_size": 64},
+            "EfficientNet-Lite0, improved at 64 px",
+        ),
     ],
 )
-def test_a_label_says_the_image_size_that_the_recipe_does_not(given, words):
-    assert narrative.label(made(**given)) == words
+def test_a_label_says_an_image_size_that_is_not_the_recipes_own(given, words):
+    assert narrative.row_label(made(**given)) == words
 
 
 # Conclusions
 
 
 def test_the_conclusions_of_one_training():
-    best, _, hardest, confidence = lines(narrative.learned([made()]))
+    best, gap, hardest, confidence = lines(narrative.describe_findings([made()]))
     low, high = metrics.accuracy_interval(LABELS, made().probabilities)
     assert best == (
         "- **base** classifies **80.0 %** of the test images correctly "
         f"(95 % interval over test images {100 * low:.1f} – {100 * high:.1f})."
+    )
+    assert gap == (
+        "- Training minus validation accuracy of the epoch whose weights were kept, in percentage "
+        "points: base +3.0."
     )
     assert hardest.startswith("- The hardest class is **class")
     assert "mean confidence is 90.0 %: overconfident by 10.0 points" in confidence
@@ -108,7 +125,7 @@ def test_the_conclusions_of_one_training():
 
 def test_the_conclusions_of_several_seeds_say_which_they_are_about():
     found = [made(seed=seed, wrong=range(40 + 2 * seed)) for seed in range(3)]
-    text = narrative.learned(found).data
+    text = narrative.describe_findings(found).data
     assert "on average over 3 seeds **79.0 %**" in text
     assert "95 % interval over 3 seeds" in text
     assert "- With seed 0, the hardest class" in text
@@ -121,28 +138,36 @@ def test_recipes_are_compared_with_the_same_seed():
         for recipe, count in (("base", 60), ("improved", 20))
         for seed in range(2)
     ]
-    (line,) = [line for line in lines(narrative.learned(found)) if "McNemar" in line]
+    (line,) = [line for line in lines(narrative.describe_findings(found)) if "McNemar" in line]
     assert line.startswith("- With seed 0 of both, the difference from **base** is +20.0 points")
     assert "a real difference" in line and "p < 0.001" in line
 
 
 def test_luck_is_not_called_a_difference():
-    text = narrative.learned([made(wrong=range(40)), made(recipe="improved", wrong=range(1, 40))])
+    text = narrative.describe_findings(
+        [made(wrong=range(40)), made(recipe="improved", wrong=range(1, 40))]
+    )
     assert "no clear difference between these two trained networks" in text.data
 
 
 def test_recipes_that_gave_the_same_network_are_named():
-    text = narrative.learned([made(), made(recipe="callbacks")]).data
+    text = narrative.describe_findings([made(), made(recipe="callbacks")]).data
     assert "**base** and **callbacks** gave the same network" in text
 
 
-def test_shortened_trainings_are_called_provisional():
+def test_shortened_trainings_are_named_and_called_provisional():
     epochs = {"requested": 5, "run": 5, "phases": [{"requested": 5, "run": 5}]}
     short, full = made(epochs=epochs), made(recipe="improved")
-    assert "1 of 2 trainings were **cut short**" in narrative.learned([short, full]).data
-    assert "cut short" not in narrative.learned([full]).data
-    assert "**Shortened trainings of VGG-10 (base)" in narrative.about([short, full])
-    assert "Shortened" not in narrative.about([full])
+    for said in (
+        narrative.describe_findings([short, full]).data,
+        narrative.describe_limits([short, full]).data,
+        narrative.describe_results([short, full]),
+    ):
+        assert "**Shortened trainings of VGG-10 (base), not the full study:**" in said
+        assert "figures are provisional" in said
+    assert "**Shortened trainings, not the full study:**" in narrative.describe_results([short])
+    assert "Shortened" not in narrative.describe_findings([full]).data
+    assert "Shortened" not in narrative.describe_results([full])
 
 
 # Notebook 05
@@ -153,9 +178,9 @@ def test_the_ranking_goes_by_accuracy_and_compares_first_and_last():
         made(wrong=range(40), multiply_adds=10),
         made("resnet20", "improved", wrong=range(20), multiply_adds=25),
     ]
-    order, ratio = lines(narrative.ranking(ladder))
+    order, ratio = lines(narrative.describe_ranking(ladder))
     assert order.endswith("ResNet-20, improved 90.0 %, VGG-10, base 80.0 %.")
-    assert "50.0 % of the mistakes of the last, at 2.5 times its multiply-adds" in ratio
+    assert "50.0 % of the mistakes of the last, at 2.5 times its multiply-adds per image" in ratio
 
 
 def test_an_epochs_time_is_that_of_the_last_phase():
@@ -166,36 +191,93 @@ def test_an_epochs_time_is_that_of_the_last_phase():
 def test_the_hardest_images_are_those_all_get_wrong_the_surest_mistakes_first():
     sure, unsure = made(wrong=[3, 5, 7]), made("resnet20", "improved", wrong=[5, 7, 9])
     sure.probabilities[7] = np.eye(10)[8]
-    assert narrative.hardest([sure, unsure]).tolist() == [7, 5]
+    assert narrative.hardest_images([sure, unsure]).tolist() == [7, 5]
 
 
 def test_limits_say_what_the_intervals_do_not_cover():
     one, other = made(), made(seed=1)
-    assert "Each row is **one training**" in narrative.limits([one]).data
-    assert "seed's luck" not in narrative.limits([one, other]).data
-    mixed = narrative.limits([one, other, made(recipe="improved")]).data
+    assert "Each row is **one training**" in narrative.describe_limits([one]).data
+    assert "choice of seed" not in narrative.describe_limits([one, other]).data
+    mixed = narrative.describe_limits([one, other, made(recipe="improved")]).data
     assert "Some rows rest on one training" in mixed
     assert "official checksum" not in mixed
     unverified = made(dataset={**one.record["dataset"], "verified": False})
-    assert "official checksum" in narrative.limits([unverified]).data
+    assert "official checksum" in narrative.describe_limits([unverified]).data
 
 
 def test_missing_rows_are_named_with_their_model():
-    found = [made(row.model, row.name) for row in recipes.RECIPES]
-    assert narrative.missing(found).data == (
-        f"All rows of the study are here, {len(found)} trainings in all."
+    found = [made(model, recipe) for model, recipe in recipes.default_rows()]
+    assert narrative.describe_missing(found).data == (
+        f"Every row that a plain run trains is here, {len(found)} trainings in all."
     )
-    text = narrative.missing([r for r in found if narrative.label(r) != "VGG-10, base"]).data
-    assert "**Not here:** VGG-10 base." in text
+    less = [result for result in found if narrative.row_label(result) != "VGG-10, base"]
+    text = narrative.describe_missing(less).data
+    assert "**Missing:** VGG-10 base." in text
+
+
+def test_rows_that_are_trained_when_asked_for_are_no_missing_ones(monkeypatch):
+    found = [made(model, recipe) for model, recipe in recipes.default_rows()]
+    best = replace(recipes.RECIPES[0], name="long", group="best", reference=None)
+    monkeypatch.setattr(recipes, "RECIPES", (*recipes.RECIPES, best))
+    text = narrative.describe_missing(found).data
+    assert "Missing" not in text
+    assert text.endswith("More rows are trained when asked for: `--recipes best`.")
+    there = narrative.describe_missing([*found, made("baseline_cnn", "long")]).data
+    assert "--recipes" not in there
+
+
+def test_the_images_that_none_gets_right_are_counted_where_they_cannot_be_shown(toy_splits):
+    chosen = [made(wrong=[3, 5, 7]), made("resnet20", "improved", wrong=[5, 7, 9])]
+    assert narrative.plot_hardest(chosen, None).data.startswith(
+        "No model gets 2 of the 200 test images right."
+    )
+    test = replace(toy_splits.test, images=toy_splits.test.images[:200], labels=LABELS)
+    figure = narrative.plot_hardest(chosen, replace(toy_splits, test=test))
+    assert sum(axes.has_data() for axes in figure.axes) > 0
+
+
+# What newer records hold, and older ones do not
+
+
+def test_a_calibration_by_temperature_is_told_where_the_record_has_one():
+    scaling = {"temperature": 0.8, "calibration": {"ece": 0.01}}
+    said = "With a temperature of 0.80, fitted on the validation images, the error is 1.0 %."
+    assert said in narrative.describe_findings([made(temperature_scaling=scaling)]).data
+    assert "temperature" not in narrative.describe_findings([made()]).data
+
+
+def test_a_prediction_time_that_was_not_recorded_is_a_dash():
+    assert ">–<" in narrative.cost_table([made()]).data
+    known = narrative.cost_table([made(prediction_seconds_per_image=0.00234)]).data
+    assert ">2.34 ms<" in known and ">–<" not in known
+    assert "1 of 1 records were made before" in narrative.describe_limits([made()]).data
+
+
+def test_rows_of_the_earlier_rule_are_explained_where_they_are_shown():
+    published = results.published()
+    told = "*Earlier rule*: in the training, early stopping watched"
+    assert told in narrative.describe_results(published)
+    assert told in narrative.describe_limits(published).data
+    assert "Earlier rule" not in narrative.describe_results([made()])
+
+
+def test_records_are_described_without_keras():
+    program = (
+        "import sys\nfrom cifar_helpers import narrative, results\n"
+        "narrative.results_section(results.published())\n"
+        "assert not {'keras', 'tensorflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 # Recipes
 
 
 def test_the_recipe_table_says_what_each_phase_sees_and_when_it_stops():
-    plan = training.plan("transfer", ["improved"], seeds=[0])
+    plan = [(recipe, 0) for recipe in recipes.select("transfer", ["improved"])]
     assert ">flip → 4-pixel crop, flip<" in narrative.recipe_table(plan).data
-    table = narrative.recipe_table(training.plan("vgg10", ["base", "callbacks"], seeds=[0])).data
+    plan = [(recipe, 0) for recipe in recipes.select("vgg10", ["base", "callbacks"])]
+    table = narrative.recipe_table(plan).data
     assert ">after 5 epochs without progress, back to the best epoch<" in table
     assert ">after 2 epochs without progress<" in table
 
@@ -213,7 +295,7 @@ def _parser():
 @pytest.mark.parametrize("row", recipes.RECIPES, ids=lambda row: f"{row.model}-{row.name}")
 def test_the_readmes_commands_train_their_row_and_no_other(row):
     group = [made(row.model, row.name, seed=seed) for seed in (0, 2)]
-    command = narrative.commands_table(group).splitlines()[-1].split("`")[1]
+    command = narrative.commands_section(group).strip().splitlines()[-1].split("`")[1]
     script, *words = command.split()
     assert script == "run_all.py"
     arguments = options.Arguments.from_namespace(_parser().parse_args(words))
@@ -226,4 +308,4 @@ def test_the_readmes_commands_train_their_row_and_no_other(row):
 
 def test_the_command_of_a_shortened_row_has_its_cap():
     epochs = {"requested": 8, "run": 8, "phases": [{"requested": 3}, {"requested": 5}]}
-    assert "--epochs 5`" in narrative.commands_table([made(epochs=epochs)])
+    assert "--epochs 5`" in narrative.commands_section([made(epochs=epochs)])

@@ -1,16 +1,24 @@
 import json
 import multiprocessing
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from record_writer import write_records
+from tiny_study import ROOT
 
 from cifar_helpers import metrics, recipes, results, training
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
+
+PUBLISHED = results.published()
 
 FIELDS = {
     "model",
@@ -53,7 +61,10 @@ def finished(toy_splits, tmp_path_factory):
 
 
 def _other(result, **changes):
-    return results.Result({**deepcopy(result.record), **changes}, *_arrays(result))
+    record = {**deepcopy(result.record), **changes}
+    if {"model", "recipe"} & set(changes) and "experiment_hash" in record:
+        record["experiment_hash"] = f"{record['model']} {record['recipe']}"
+    return results.Result(record, *_arrays(result))
 
 
 def _arrays(result):
@@ -110,7 +121,9 @@ def test_the_gap_is_that_of_the_last_epoch_in_points(finished):
 
 def test_the_kept_model_predicts_what_the_record_says(finished, toy_splits):
     out, _, result = finished
-    model = keras.models.load_model(out / "models" / "baseline_cnn-improved-seed1.keras")
+    path = results.model_path(out, "baseline_cnn", "improved", 1)
+    assert path == out / "models" / "baseline_cnn-improved-seed1.keras"
+    model = keras.models.load_model(path)
     predicted = model.predict(toy_splits.test.images, verbose=0)
     np.testing.assert_allclose(predicted, result.probabilities, atol=1e-3)
 
@@ -137,23 +150,33 @@ def test_a_record_that_a_look_with_other_parameters_displaced_is_put_back(finish
     """With its network: what took hours is not trained again after a try in between."""
     _, run, result = finished
     wanted = result.record["parameters_hash"]
-    results.save_model(run, tmp_path)
-    results.save_result(result, tmp_path)
-    network = tmp_path / "models" / "baseline_cnn-improved-seed1.keras"
-    content = network.read_bytes()
-
-    look = replace(run, parameters_hash="a" * 64)
-    results.save_model(look, tmp_path)
-    results.save_result(_other(result, parameters_hash="a" * 64), tmp_path)
-    network.write_bytes(b"another network")
+    network = results.model_path(tmp_path, "baseline_cnn", "improved", 1)
+    look = _other(result, parameters_hash="a" * 64)
+    for each, content in ((result, b"the network"), (look, b"another network")):
+        save_model = partial(Path.write_bytes, data=content)
+        results.save_result(each, tmp_path, save_model=save_model)
+    assert network.read_bytes() == b"another network"
 
     assert results.find_result(tmp_path, run.recipe, 1, wanted).record == result.record
     assert [found.record for found in results.load_results(tmp_path)] == [result.record]
-    assert network.read_bytes() == content
+    assert network.read_bytes() == b"the network"
     assert results.find_result(tmp_path, run.recipe, 1, "a" * 64) is not None
     assert network.read_bytes() == b"another network"
     assert results.find_result(tmp_path, run.recipe, 1, "b" * 64) is None
     assert network.read_bytes() == b"another network"
+
+
+def test_a_damaged_record_in_earlier_is_left_and_its_training_done_anew(finished, tmp_path, capsys):
+    _, run, result = finished
+    wanted = result.record["parameters_hash"]
+    path = results.save_result(result, tmp_path)
+    results.save_result(_other(result, parameters_hash="a" * 64), tmp_path)
+    earlier = path.parent / "earlier" / f"seed1-{wanted[:8]}.npz"
+    earlier.write_bytes(b"damaged")
+    assert results.find_result(tmp_path, run.recipe, 1, wanted) is None
+    assert "done anew" in capsys.readouterr().out
+    assert (earlier.parent / "seed1-damaged.npz").read_bytes() == b"damaged"
+    assert results.load_results(tmp_path)[0].record["parameters_hash"] == "a" * 64
 
 
 def test_many_writers_lose_no_record(tmp_path):
@@ -204,20 +227,11 @@ def test_predictions_with_a_flipped_bit_are_read_or_left_out(finished, tmp_path)
         flipped = bytearray(content)
         flipped[position // 8] ^= 1 << position % 8
         path.write_bytes(flipped)
-        assert len(results.load_results(tmp_path)) in (0, 1)
-
-
-def test_the_parameters_hash_changes_with_all_that_decides_the_outcome(toy_splits):
-    (recipe,) = recipes.select("baseline_cnn", ["improved"])
-    hashes = {
-        results.parameters_hash(recipe, 0, toy_splits),
-        results.parameters_hash(recipe, 1, toy_splits),
-        results.parameters_hash(recipe.capped(5), 0, toy_splits),
-        results.parameters_hash(recipe, 0, toy_splits.resplit(0.2, train_size=64)),
-        results.parameters_hash(recipe, 0, toy_splits.resplit(0.1, train_size=32)),
-        results.parameters_hash(recipe, 0, toy_splits, "efficientnet-lite0"),
-    }
-    assert len(hashes) == 6
+        for found in results.load_results(tmp_path):  # read, so what it holds is sound
+            assert found.record == result.record
+            np.testing.assert_array_equal(found.labels, result.labels)
+            kept = result.probabilities.astype("float16")
+            np.testing.assert_array_equal(found.probabilities, kept.astype("float32"))
 
 
 def test_results_come_in_the_order_of_the_study(finished, tmp_path):
@@ -284,11 +298,121 @@ def test_a_lucky_seed_does_not_make_a_recipe_the_best(finished):
     assert results.best_by_validation(uneven + even) is even[0]
 
 
-def test_trainings_that_differ_in_more_than_the_seed_are_not_averaged(finished):
+def test_seeds_are_grouped_by_the_hash_without_the_seed(finished):
+    """Whatever hyper-parameter sets them apart: another learning rate is in no other field."""
     _, _, result = finished
-    longer = {**result.record["epochs"], "requested": 99}
-    assert len(results.results_table([result, _other(result, seed=2)])) == 1
-    assert len(results.results_table([result, _other(result, seed=2, epochs=longer)])) == 2
+    seed = _other(result, seed=2)
+    other = _other(result, seed=3, experiment_hash="of another learning rate")
+    assert results.results_table([result, seed, other])["seeds"].tolist() == [2, 1]
+
+
+def test_records_of_the_first_edition_join_their_experiment_where_the_recipe_is_still_theirs():
+    seeds = [result for result in PUBLISHED if result.record["model"] == "baseline_cnn"][3:]
+    assert [result.record["seed"] for result in seeds] == [0, 1, 2]
+    assert not any("experiment_hash" in result.record for result in seeds)
+    anew = _other(seeds[0], seed=3, experiment_hash=results.experiment_hash(seeds[0]))
+    assert results.results_table([*seeds, anew])["seeds"].tolist() == [4]
+    edited = [_other(result, parameters_hash="0" * 64) for result in seeds]
+    assert results.results_table([*seeds, *edited])["seeds"].tolist() == [3, 3]
+    longer = deepcopy(edited[0].record["epochs"])
+    longer["phases"][0]["requested"] = longer["requested"] = 99
+    assert len(results.by_experiment([edited[0], _other(edited[1], epochs=longer)])) == 2
+    gone = [_other(result, recipe="no longer there") for result in seeds]
+    assert results.results_table(gone)["seeds"].tolist() == [3]
+
+
+def test_the_rows_that_early_stopping_ended_by_an_earlier_rule_are_marked():
+    marked = [result for result in PUBLISHED if results.is_of_earlier_rule(result)]
+    assert [result.record["recipe"] for result in marked] == ["96px", "224px"]
+    table = results.format_table(PUBLISHED, ["recipe"])["recipe"].tolist()
+    assert [name for name in table if "(" in name] == [
+        "96px (earlier rule)",
+        "224px (earlier rule)",
+    ]
+    old = marked[0]
+    today = results.experiment_hash(_anew(old))
+    assert results.experiment_hash(old) != today
+    assert not results.is_of_earlier_rule(_anew(old))
+
+
+def _anew(result):
+    """The record as a training by today's rule would name it."""
+    record = result.record
+    hashed = partial(
+        recipes.parameters_hash,
+        replace(result.recipe, image_size=record["image_size"]),
+        data_sha256=record["dataset"]["sha256"],
+        split_seed=0,
+        train_images=record["dataset"]["train_images"],
+        validation_images=record["dataset"]["validation_images"],
+        weights=record["backbone"]["sha256"],
+        precision=record["precision"],
+    )
+    names = {"parameters_hash": hashed(seed=record["seed"]), "experiment_hash": hashed(seed=None)}
+    return _other(result, **names)
+
+
+# The gap
+
+
+def test_the_gap_is_that_of_the_epoch_whose_weights_were_kept(finished):
+    _, _, result = finished
+    kept = _other(result, kept_epoch={"epoch": 1, "overfitting_gap": -7.0}, overfitting_gap=9.0)
+    row = results.results_table([kept]).loc[0]
+    assert (row["gap"], row["last_gap"]) == (-7.0, 9.0)
+    assert results.format_table([kept], ["gap"]).loc[0, "gap"] == "−7.0"
+
+
+def test_the_kept_gap_of_a_first_edition_record_comes_from_its_history():
+    (result,) = [result for result in PUBLISHED if result.record["recipe"] == "callbacks"]
+    history, best = result.record["history"], result.record["epochs"]["best"]
+    assert best == 25 and len(history["accuracy"]) == 30
+    gap = 100 * (history["accuracy"][24] - history["val_accuracy"][24])
+    assert results.kept_gap(result.record) == pytest.approx(gap)
+    bare = {key: value for key, value in result.record.items() if key != "history"}
+    assert results.kept_gap(bare) == result.record["overfitting_gap"]
+
+
+def test_beside_a_published_gap_stands_that_of_the_last_epoch():
+    columns = ["gap", "published gap", "last epoch's gap"]
+    table = results.format_table([r for r in PUBLISHED if r.record["model"] == "vgg10"], columns)
+    assert table.loc[1].tolist() == ["+7.2", "+7.4", "+8.8"]
+    assert table.loc[3].tolist() == ["+2.5", "–", "–"]
+
+
+# One table, three outputs
+
+
+def test_the_three_outputs_show_the_same_text(capsys):
+    found = [result for result in PUBLISHED if result.record["model"] == "vgg10"]
+    columns = ["recipe", "test accuracy", "95 % interval", "gap"]
+    table = results.format_table(found, columns)
+    markdown = results.to_markdown(table, bold=["gap"]).splitlines()
+    assert markdown[0] == "| recipe | test accuracy | 95 % interval | gap |"
+    assert markdown[2] == "| base | 78.5 % | 77.7 – 79.3 | **+3.4** |"
+    rows = results.index_rows(found)
+    assert [rows[0][name] for name in columns] == ["base", "78.5 %", "77.7 – 79.3", "+3.4"]
+    assert rows[0]["numbers"]["accuracy"] == 0.7854 and rows[3]["numbers"]["reference"] is None
+    results.print_table(rows, ["recipe", "test accuracy", "nothing of the kind"])
+    assert capsys.readouterr().out.split("\n")[2].split() == ["base", "78.5", "%"]
+    results.print_table([], columns)
+    assert capsys.readouterr().out == ""
+
+
+def test_published_columns_are_left_out_where_no_row_has_a_published_figure(finished):
+    _, _, result = finished
+    assert "published" not in results.format_table([result])
+    assert "published" in results.format_table(PUBLISHED)
+
+
+def test_what_the_first_edition_did_not_record_stops_no_table():
+    newer = ("kept_epoch", "temperature_scaling", "experiment_hash", "prediction_seconds_per_image")
+    for result in PUBLISHED:
+        record = {key: value for key, value in deepcopy(result.record).items() if key not in newer}
+        record["hardware"].pop("onednn", None)
+        bare = results.Result(record, *_arrays(result))
+        assert len(results.index_rows([bare])) == 1
+        assert results.machines([bare]) == ["AMD EPYC, 2 cores"]
 
 
 def test_published_figures_name_their_backbone_where_it_was_another(finished):
@@ -305,16 +429,79 @@ def test_published_figures_name_their_backbone_where_it_was_another(finished):
     assert np.isnan(smaller["reference"])
 
 
-def test_missing_rows_are_named(finished):
+def test_missing_rows_are_those_that_a_plain_run_trains(finished, monkeypatch):
     _, _, result = finished
     missing = results.missing_rows([result])
     assert ("baseline_cnn", "improved") not in missing
-    assert len(missing) == len(recipes.RECIPES) - 1
+    assert len(missing) == len(recipes.default_rows()) - 1
+    extra = replace(recipes.RECIPES[0], name="by name only", group="", reference=None)
+    monkeypatch.setattr(recipes, "RECIPES", (*recipes.RECIPES, extra))
+    assert results.missing_rows([result]) == missing
 
 
-def test_records_of_other_images_are_left_out(finished, toy_splits):
+# What a comparison is about
+
+
+def test_the_published_records_are_those_of_the_checkout():
+    assert len(PUBLISHED) >= 15
+    assert all(result.record["dataset"]["real"] for result in PUBLISHED)
+
+
+def test_a_package_without_the_checkout_has_no_published_records(tmp_path):
+    shutil.copytree(ROOT / "cifar_helpers", tmp_path / "cifar_helpers")
+    program = "from cifar_helpers import results; print(len(results.published()))"
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "0"
+
+
+def test_a_comparison_is_about_the_records_of_the_images_at_hand(finished, toy_splits, tmp_path):
     _, _, result = finished
-    other = _other(result, dataset={**result.record["dataset"], "sha256": "0" * 64})
-    assert results.of_data([result, other], toy_splits) == [result]
-    with pytest.raises(UserError, match="found 1 records, none of these images"):
-        results.of_data([other], toy_splits)
+    results.save_result(result, tmp_path)
+    other = {**result.record["dataset"], "name": "other", "sha256": "0" * 64}
+    results.save_result(_other(result, seed=5, dataset=other), tmp_path)
+    comparison = results.for_comparison(tmp_path, toy_splits)
+    assert [found.record["seed"] for found in comparison.found] == [1]
+    assert comparison.splits is toy_splits
+    assert comparison.notice() == toy_splits.source.notice()
+    with pytest.raises(UserError, match="found 0 records, none of these images"):
+        results.for_comparison(tmp_path / "none", _real(toy_splits), dataset="cifar10")
+
+
+def test_an_empty_folder_is_compared_by_the_published_records_with_images_and_without(
+    toy_splits, tmp_path
+):
+    without = results.for_comparison(tmp_path)
+    assert len(without.found) == len(PUBLISHED) and without.splits is None
+    assert "published ones" in without.notice() and "without pictures" in without.notice()
+    fallback = results.for_comparison(tmp_path, toy_splits)
+    assert len(fallback.found) == len(PUBLISHED) and fallback.splits is None
+    sha256 = PUBLISHED[0].record["dataset"]["sha256"]
+    images = _real(toy_splits, sha256=sha256)
+    comparison = results.for_comparison(tmp_path, images, dataset="cifar10")
+    assert len(comparison.found) == len(PUBLISHED) and comparison.splits is images
+    assert "published ones" in comparison.notice()
+    assert not any(result.other_copy for result in comparison.found)
+
+
+def test_a_toy_run_never_shows_the_published_records(toy_splits, tmp_path):
+    with pytest.raises(UserError, match="needs records of toy set"):
+        results.for_comparison(tmp_path, toy_splits, dataset="toy")
+
+
+def test_records_of_another_copy_with_the_same_labels_are_shown_and_marked(toy_splits, tmp_path):
+    test = replace(toy_splits.test, labels=PUBLISHED[0].labels)
+    copy = replace(_real(toy_splits), test=test)
+    comparison = results.for_comparison(tmp_path, copy, dataset="cifar10")
+    assert len(comparison.found) == len(PUBLISHED)
+    assert all(result.other_copy for result in comparison.found)
+    assert "another complete copy of CIFAR-10" in comparison.notice()
+    assert "(another copy)" in results.format_table(comparison.found, ["recipe"]).loc[0, "recipe"]
+    shuffled = replace(copy, test=replace(test, labels=PUBLISHED[0].labels[::-1]))
+    with pytest.raises(UserError, match="none of these images"):
+        results.for_comparison(tmp_path, shuffled, dataset="cifar10")
+
+
+def _real(splits, sha256="1" * 64):
+    source = replace(splits.source, name="CIFAR-10", real=True, sha256=sha256)
+    return replace(splits, source=source)

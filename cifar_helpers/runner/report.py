@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from cifar_helpers.files import write_text
-from cifar_helpers.text import duration, points
+from cifar_helpers.text import duration, first_line
 
 # Nothing is fetched from elsewhere: the pages open without a network, and in ten years.
 _NOTEBOOK_TEMPLATE = """\
@@ -62,9 +62,10 @@ def write_pages(folder: Path, record: dict, rows: list[dict]) -> None:
             os.utime(page, ns=(executed, executed))
         entry["page"] = page.name
         entry["title"] = _title(folder / output) or name
-    write_text(
-        folder / "html" / "index.html", index_page(folder.name, record, rows, hardware(folder))
-    )
+    from cifar_helpers import results
+
+    machines = results.machines(results.load_results(folder))
+    write_text(folder / "html" / "index.html", index_page(folder.name, record, rows, machines))
 
 
 def notebook_page(path: Path) -> str:
@@ -91,7 +92,7 @@ def index_page(name: str, record: dict, rows: list[dict], machines: list[str]) -
         Self-contained HTML.
     """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": duration, "percent": _percent, "points": points}
+    environment.filters["duration"] = duration
     source = Path(__file__).with_name("index.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(
         subject="the toy set" if record["data"] and not record["data"]["real"] else "CIFAR-10",
@@ -99,8 +100,8 @@ def index_page(name: str, record: dict, rows: list[dict], machines: list[str]) -
         run=record,
         rows=_with_marks(rows),
         machines=machines,
-        several=any(row["seeds"] > 1 for row in rows),
-        published=any(row["reference"] is not None for row in rows),
+        several=any(row["seeds"] != "1" for row in rows),
+        published=any("published" in row for row in rows),
         options=_options(record["arguments"]),
     )
 
@@ -130,8 +131,7 @@ def _options(arguments: dict) -> str:
 
 def _with_marks(rows: list[dict]) -> list[dict]:
     """The rows with positions, in percent of the width, of their mark in a common chart."""
-    ends = [row[key] for row in rows for key in ("low", "high", "accuracy", "reference")]
-    ends = [end for end in ends if end is not None]
+    ends = [end for row in rows for end in row["numbers"].values() if end is not None]
     if not ends:
         return rows
     low, high = max(0.0, min(ends) - 0.02), min(1.0, max(ends) + 0.02)
@@ -139,12 +139,10 @@ def _with_marks(rows: list[dict]) -> list[dict]:
     def position(value: float | None) -> float | None:
         return None if value is None else round(100 * (value - low) / (high - low), 2)
 
-    keys = ("low", "high", "accuracy", "reference")
-    return [{**row, "marks": {key: position(row[key]) for key in keys}} for row in rows]
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "" if value is None else f"{100 * value:.{digits}f} %"
+    return [
+        {**row, "marks": {key: position(value) for key, value in row["numbers"].items()}}
+        for row in rows
+    ]
 
 
 # Results
@@ -157,66 +155,23 @@ def results_rows(folder: Path) -> tuple[list[dict], str]:
         folder: the run's.
 
     Returns:
-        Rows as in `results.results_table` (None where it has NaN), with `label`, which names a
-        backbone, and `reference_about`, the published figure's epochs and its backbone where that
-        was another one; and why there are none, if records could not be read, else "".
+        As from `results.index_rows`; and why there are none, if records could not be read, else "".
     """
-    from cifar_helpers import plotting, recipes, results
-
-    try:
-        found = results.load_results(folder)
-    except (OSError, ValueError, KeyError) as error:
-        return [], f"The records could not be read: {error}"
-    if not found:
-        return [], ""
-    table = results.results_table(found)
-    rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    for row, group in zip(rows, results.by_recipe(found).values(), strict=True):
-        used = (group[0].record["backbone"] or {}).get("backbone")
-        model = plotting.MODEL_LABELS.get(row["model"], row["model"])
-        row["label"] = recipes.BACKBONE_LABELS.get(used, model)
-        row.setdefault("reference", None)
-        known = row["reference"] is not None
-        row["reference_about"] = results.about_reference(row) if known else ""
-    return rows, ""
-
-
-def hardware(folder: Path) -> list[str]:
-    """What the trainings ran on, in words, each once."""
     from cifar_helpers import results
 
-    found = []
-    for result in results.load_results(folder):
-        machine = result.record["hardware"]
-        words = [machine.get("processor", ""), f"{machine.get('cores', '?')} cores"]
-        words += machine.get("accelerators", [])
-        found.append(", ".join(word for word in words if word))
-    return list(dict.fromkeys(found))
+    try:
+        return results.index_rows(results.load_results(folder)), ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [], f"The records could not be read: {first_line(error)}"
 
 
 def print_results(rows: list[dict]) -> None:
-    """The results in the terminal: one line a model and recipe."""
-    if not rows:
-        return
-    from rich.console import Console
-    from rich.table import Table
+    """The results in the terminal: one line an experiment."""
+    from cifar_helpers import results
 
-    table = Table("Model", "Recipe", box=None, pad_edge=False)
-    published = any(row["reference"] is not None for row in rows)
-    for heading in ("Test accuracy", "95 % interval", *(["Published"] if published else [])):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        cells = [row["label"], row["recipe"], _percent(row["accuracy"])]
-        cells.append(f"{100 * row['low']:.1f} to {100 * row['high']:.1f}")
-        about = f" ({row['reference_about']})" if row["reference_about"] else ""
-        cells += [_percent(row["reference"]) + about] if published else []
-        table.add_row(*cells)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 100
-    console.print()
-    console.print(table)
-    console.print()
+    results.print_table(
+        rows, ("network", "recipe", "test accuracy", "95 % interval", "over", "published")
+    )
 
 
 # The README
@@ -250,8 +205,8 @@ def with_results(readme: str, found: list) -> str:
     """
     from cifar_helpers import narrative
 
-    readme = with_section(readme, "results", readme_section(found))
-    return with_section(readme, "commands", f"\n{narrative.commands_table(found)}\n")
+    readme = with_section(readme, "results", narrative.results_section(found))
+    return with_section(readme, "commands", narrative.commands_section(found))
 
 
 def with_section(readme: str, name: str, section: str) -> str:
@@ -259,20 +214,6 @@ def with_section(readme: str, name: str, section: str) -> str:
     begin = readme.index("-->", readme.index(f"<!-- {name}:")) + len("-->")
     end = readme.index(f"<!-- end of {name} -->")
     return f"{readme[:begin]}\n{section}\n{readme[end:]}"
-
-
-def readme_section(found: list) -> str:
-    """The results as Markdown: what they are, the table, the figure.
-
-    Args:
-        found: results of one data set.
-    """
-    from cifar_helpers import narrative
-
-    rows = narrative.markdown_table(found)
-    about = narrative.about(found)
-    figure = "![Test accuracy of every row, with intervals](docs/accuracy.png)"
-    return f"\n{about}\n\n{rows}\n\n{figure}\n"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""Tables and sentences of the notebooks, computed from records, so that they stay true when rerun.
+
+What a notebook calls returns something that it displays as the last value of a cell.
+"""
+
+from cifar_helpers.narrative.comparison import (
+    class_table,
+    comparison_table,
+    cost_rows,
+    cost_table,
+    describe_missing,
+    describe_ranking,
+    disagreement_table,
+    hardest_images,
+    plot_agreement,
+    plot_hardest,
+)
+from cifar_helpers.narrative.findings import (
+    classification_report,
+    comparison_rows,
+    describe_findings,
+    describe_limits,
+    describe_results,
+    results_table,
+    row_label,
+)
+from cifar_helpers.narrative.readme import commands_section, results_section
+from cifar_helpers.narrative.setup import (
+    fine_tuning_table,
+    notice,
+    recipe_table,
+    source,
+    split_table,
+    stage_table,
+)
+
+__all__ = [
+    "class_table",
+    "classification_report",
+    "commands_section",
+    "comparison_rows",
+    "comparison_table",
+    "cost_rows",
+    "cost_table",
+    "describe_findings",
+    "describe_limits",
+    "describe_missing",
+    "describe_ranking",
+    "describe_results",
+    "disagreement_table",
+    "fine_tuning_table",
+    "hardest_images",
+    "notice",
+    "plot_agreement",
+    "plot_hardest",
+    "recipe_table",
+    "results_section",
+    "results_table",
+    "row_label",
+    "source",
+    "split_table",
+    "stage_table",
+]

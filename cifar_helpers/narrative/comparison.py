@@ -1,0 +1,212 @@
+"""Notebook 5: the models side by side, image by image, and what they cost."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown
+from matplotlib.figure import Figure
+
+from cifar_helpers import metrics, models, plotting, recipes, results
+from cifar_helpers.narrative.findings import row_label, short_line
+from cifar_helpers.narrative.html import bullets, to_html
+from cifar_helpers.results import Result
+from cifar_helpers.text import DASH, count, duration, p_value, percent, points, points_interval
+
+if TYPE_CHECKING:
+    from cifar_helpers.data import Splits
+
+_TOO_FEW = Markdown("*It takes records of two models to compare them.*")
+
+
+def describe_missing(found: list[Result]) -> Markdown:
+    """Names the rows of a plain run that have no record, and how to get them and others."""
+    rows = results.missing_rows(found)
+    listed = ", ".join(f"{models.model_label(model)} {recipe}" for model, recipe in rows)
+    text = (
+        f"**Missing:** {listed}. Everything below is about the rows that are there; run the "
+        "notebooks of the others to complete it."
+        if rows
+        else f"Every row that a plain run trains is here, {len(found)} trainings in all."
+    )
+    have = {(result.record["model"], result.record["recipe"]) for result in found}
+    asked = [
+        group
+        for group in recipes.GROUPS
+        if group not in recipes.DEFAULT
+        and any(r.group == group and (r.model, r.name) not in have for r in recipes.RECIPES)
+    ]
+    if asked:
+        text += f" More rows are trained when asked for: `--recipes {' '.join(asked)}`."
+    return Markdown(text)
+
+
+def describe_ranking(chosen: list[Result]) -> Markdown:
+    """The study's answer in a few sentences: which model is best, by how much, at what cost."""
+    if not chosen:
+        return Markdown("There is no record yet: run notebooks 01 to 04 first.")
+    order = sorted(chosen, key=lambda result: result.record["test"]["accuracy"], reverse=True)
+    listed = ", ".join(
+        f"{row_label(result)} {percent(result.record['test']['accuracy'])}" for result in order
+    )
+    lines = [f"From best to worst on the test images: {listed}."]
+    first, last = order[0], order[-1]
+    errors = [1 - result.record["test"]["accuracy"] for result in (first, last)]
+    if errors[1] > 0 and first is not last:
+        work = first.record["multiply_adds"] / last.record["multiply_adds"]
+        lines.append(
+            f"The best makes {percent(errors[0] / errors[1])} of the mistakes of the last, at "
+            f"{work:,.1f} times its multiply-adds per image."
+        )
+    return bullets([*lines, short_line(chosen)])
+
+
+def comparison_table(chosen: list[Result]) -> HTML | Markdown:
+    """Each model against the one before: the difference and whether it is more than chance.
+
+    Args:
+        chosen: one result a model, in the study's order, on the same test images.
+    """
+    if len(chosen) < 2:
+        return _TOO_FEW
+    rows = []
+    for before, after in zip(chosen, chosen[1:], strict=False):
+        test = metrics.mcnemar(after.labels, after.predictions, before.predictions)
+        gain = metrics.bootstrap_difference(after.labels, after.predictions, before.predictions)
+        difference, low, high = (100 * gain[name] for name in ("difference", "low", "high"))
+        rows.append(
+            {
+                "from": row_label(before),
+                "to": row_label(after),
+                "points gained": points(difference),
+                "95 % interval": points_interval(low, high),
+                "only the new one right": test["only_a"],
+                "only the old one right": test["only_b"],
+                "McNemar": p_value(test["p_value"]),
+            }
+        )
+    return to_html(pd.DataFrame(rows), "neighbours")
+
+
+# Where the models disagree
+
+
+def _disagreement(chosen: list[Result]) -> dict:
+    predictions = {row_label(result): result.predictions for result in chosen}
+    return metrics.disagreement(predictions, chosen[0].labels)
+
+
+def plot_agreement(chosen: list[Result]) -> Figure | Markdown:
+    """How often two models predict the same class; a sentence where there are not two models."""
+    if len(chosen) < 2:
+        return _TOO_FEW
+    shares = _disagreement(chosen)
+    return plotting.agreement(shares["agreement"], shares["names"])
+
+
+def disagreement_table(chosen: list[Result]) -> pd.DataFrame | Markdown:
+    """Shares of the test images that all, some, one or none of the models get right."""
+    if len(chosen) < 2:
+        return _TOO_FEW
+    shares = _disagreement(chosen)
+    rows = {
+        "every model right": shares["all_right"],
+        "some right, some wrong": shares["mixed"],
+        "every model wrong": shares["all_wrong"],
+        **{f"only right: {name}": share for name, share in shares["only_right"].items()},
+        **{f"only wrong: {name}": share for name, share in shares["only_wrong"].items()},
+    }
+    return pd.DataFrame({"share of the test images": {k: percent(v) for k, v in rows.items()}})
+
+
+def class_table(chosen: list[Result]) -> pd.DataFrame:
+    """Recall of each class by each model, fractions: classes by rows, models by columns."""
+    return pd.DataFrame(
+        {
+            row_label(result): {row["class"]: row["recall"] for row in result.record["per_class"]}
+            for result in chosen
+        }
+    )
+
+
+def hardest_images(chosen: list[Result]) -> np.ndarray:
+    """Positions of the test images that every model gets wrong, int64 `(k,)`.
+
+    Those come first about which the models are surest, as a mean over their confidences.
+    """
+    wrong = np.all([result.predictions != result.labels for result in chosen], axis=0)
+    confidence = np.mean([result.probabilities.max(axis=1) for result in chosen], axis=0)
+    positions = np.flatnonzero(wrong)
+    return positions[np.argsort(-confidence[positions], kind="stable")]
+
+
+def plot_hardest(
+    chosen: list[Result], splits: "Splits | None", *, images: int = 12
+) -> Figure | Markdown:
+    """The images that every model gets wrong, with what the best of them says.
+
+    Args:
+        chosen: one result a model, on the same test images.
+        splits: those images, or None where they are not at hand.
+        images: how many to show at the most.
+
+    Returns:
+        A figure, or without images a sentence that says how many there are.
+    """
+    hardest, best = hardest_images(chosen), results.best_by_validation(chosen)
+    if splits is None:
+        return Markdown(
+            f"No model gets {count(len(hardest))} of the {count(len(best.labels))} test images "
+            "right. They are not shown: the images are not at hand."
+        )
+    test, names = splits.test, splits.class_names
+    shown = hardest[:images]
+    return plotting.mistakes(test.images, test.labels, best.probabilities, names, indices=shown)
+
+
+# Cost
+
+
+def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
+    """Accuracy and cost of each row, for `plotting.cost_accuracy`.
+
+    Args:
+        found: the results.
+        cost: "multiply_adds", in millions per image, or "seconds" of training, in minutes.
+    """
+    groups = list(results.by_experiment(found).values())
+    table = results.results_table(found)
+    work = [group[0].record["multiply_adds"] / 1e6 for group in groups]
+    return pd.DataFrame(
+        {
+            **table[["model", "recipe", "accuracy"]],
+            "label": [row_label(group[0]) for group in groups],
+            "x": {"multiply_adds": work, "seconds": table["seconds"] / 60}[cost],
+        }
+    )
+
+
+def cost_table(chosen: list[Result]) -> HTML:
+    """What each model takes: weights, work per image, training and prediction time, hardware."""
+    rows = []
+    for result in chosen:
+        record = result.record
+        prediction = record.get("prediction_seconds_per_image")
+        rows.append(
+            {
+                "model": row_label(result),
+                "test accuracy": percent(record["test"]["accuracy"]),
+                "weights": count(record["parameters"]["total"]),
+                "multiply-adds per image": f"{record['multiply_adds'] / 1e6:,.1f} M",
+                "training": duration(record["seconds"]["train"]),
+                "per epoch": duration(_seconds_per_epoch(record)),
+                "prediction per image": f"{1e3 * prediction:.2f} ms" if prediction else DASH,
+                "on": ", ".join(results.machines([result])),
+            }
+        )
+    return to_html(pd.DataFrame(rows), "costs")
+
+
+def _seconds_per_epoch(record: dict) -> float:
+    """The median of the last phase's epochs: earlier phases may run on cached features."""
+    return float(np.median(record["history"]["seconds"][-record["epochs"]["phases"][-1]["run"] :]))

@@ -1,0 +1,308 @@
+"""What records show: the results table, a notebook's conclusions, and what they do not cover."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from cifar_helpers import data, metrics, models, results
+from cifar_helpers.narrative.html import bullets, to_html
+from cifar_helpers.results import Result
+from cifar_helpers.text import count, interval, p_value, percent, points, points_interval
+
+_COLUMNS = (
+    "model, recipe, what changes, parameters, precision, epochs, test accuracy, 95 % interval, over, "
+    "test loss, gap, training, published, published gap, last epoch's gap"
+).split(", ")
+_MARKS = {
+    "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "
+    "validation loss; a training started today watches the cross-entropy that is shown.",
+    "another copy": "*Another copy*: the training used another complete copy of the data set.",
+}
+
+
+def row_label(result: Result) -> str:
+    """Network and recipe; the image size is said where it is not the recipe's own."""
+    record, recipe = result.record, result.recipe
+    if not record["backbone"]:
+        return f"{models.model_label(record['model'])}, {record['recipe']}"
+    name = f"{models.backbone_label(record['backbone']['backbone'])}, {record['recipe']}"
+    size = record["image_size"]
+    return name if recipe and recipe.image_size == size else f"{name} at {size} px"
+
+
+def results_table(found: list[Result]) -> HTML:
+    """The results beside the published figures, which stand only beside real CIFAR-10."""
+    styled = results.format_table(found, _COLUMNS).style.hide(axis="index")
+    left = {"text-align": "left", "min-width": "9em", "max-width": "18em"}
+    return to_html(styled.set_properties(subset=["what changes"], **left), "results")
+
+
+def comparison_rows(found: list[Result]) -> pd.DataFrame:
+    """The numbers of the results table with a label a row, for `plotting.model_comparison`."""
+    groups = results.by_experiment(found).values()
+    return results.results_table(found).assign(label=[row_label(group[0]) for group in groups])
+
+
+def classification_report(result: Result) -> HTML:
+    """Precision, recall and F1 of each class, in percent of the test images."""
+    shares = ["precision", "recall", "f1"]
+    table = pd.DataFrame(result.record["per_class"])[["class", *shares, "support"]]
+    styled = table.style.hide(axis="index").format({name: percent for name in shares})
+    shaded = styled.background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1)
+    return to_html(shaded, "classes")
+
+
+# A notebook's conclusions
+
+
+def describe_findings(found: list[Result]) -> Markdown:
+    """The conclusions of a notebook of one model, from its records.
+
+    Args:
+        found: the results of one model's recipes.
+    """
+    best = results.best_by_validation(found)
+    alone = len(_seeds_of(best, found)) == 1
+    the = "The" if alone else f"With seed {best.record['seed']}, the"
+    return bullets(
+        [
+            _best_line(best, found),
+            *_comparison_lines(found, best),
+            _gap_line(found),
+            _same_line(found),
+            f"{the} {_class_line(best)}",
+            f"{the} {_calibration_line(best)}",
+            short_line(found),
+        ]
+    )
+
+
+def _seeds_of(best: Result, found: list[Result]) -> list[Result]:
+    """The results of the best one's experiment, its own among them."""
+    return results.by_experiment(found)[results.experiment_hash(best)]
+
+
+def _best_line(best: Result, found: list[Result]) -> str:
+    group = _seeds_of(best, found)
+    row = results.results_table(group).iloc[0]
+    name = f"**{best.record['recipe']}**"
+    if len(group) < len(found):
+        name = f"The recipe that did best on the validation images, {name},"
+    mean = f"on average over {len(group)} seeds " if len(group) > 1 else ""
+    return (
+        f"{name} classifies {mean}**{percent(row['accuracy'])}** of the test images correctly "
+        f"(95 % interval over {row['interval']} {interval(row['low'], row['high'])})."
+    )
+
+
+def _comparison_lines(found: list[Result], best: Result) -> list[str]:
+    """The best recipe against each other one, both with the same seed."""
+    return [
+        _compare(best, result)
+        for result in found
+        if result.record["recipe"] != best.record["recipe"]
+        and result.record["seed"] == best.record["seed"]
+    ]
+
+
+def _compare(first: Result, second: Result) -> str:
+    test = metrics.mcnemar(first.labels, first.predictions, second.predictions)
+    difference = metrics.bootstrap_difference(first.labels, first.predictions, second.predictions)
+    gain, low, high = (100 * difference[name] for name in ("difference", "low", "high"))
+    verdict = "a real difference" if test["p_value"] < 0.05 else "no clear difference"
+    return (
+        f"With seed {second.record['seed']} of both, the difference from "
+        f"**{second.record['recipe']}** is {points(gain)} points (95 % interval "
+        f"{points_interval(low, high)}): {verdict} between these two trained networks (McNemar, "
+        f"{p_value(test['p_value'])})."
+    )
+
+
+def _gap_line(found: list[Result]) -> str:
+    table = results.results_table(found)
+    listed = ", ".join(
+        f"{recipe} {points(gap)}" for recipe, gap in zip(table["recipe"], table["gap"], strict=True)
+    )
+    line = (
+        "Training minus validation accuracy of the epoch whose weights were kept, in percentage "
+        f"points: {listed}."
+    )
+    if (table["gap"] < 0).any():
+        line += (
+            " Training accuracy is averaged over the epoch while the network learns, with any "
+            "augmentation and dropout on, so it can be the lower one."
+        )
+    return line
+
+
+def _same_line(found: list[Result]) -> str:
+    """Names recipes whose trainings came out the same, prediction by prediction."""
+    same = [
+        f"**{one.record['recipe']}** and **{other.record['recipe']}**"
+        for one, other in itertools.combinations(found, 2)
+        if one.record["seed"] == other.record["seed"]
+        and np.array_equal(one.probabilities, other.probabilities)
+    ]
+    if not same:
+        return ""
+    return (
+        f"{'; '.join(same)} gave the same network: in so few epochs, the settings in which the "
+        "recipes differ never took effect."
+    )
+
+
+def _class_line(best: Result) -> str:
+    classes = sorted(best.record["per_class"], key=lambda row: row["recall"])
+    line = (
+        f"hardest class is **{classes[0]['class']}** (recall {percent(classes[0]['recall'])}), the "
+        f"easiest **{classes[-1]['class']}** ({percent(classes[-1]['recall'])})."
+    )
+    for pair in best.record["confused_pairs"][:1]:
+        line += (
+            f" The most common mistake is {pair['true']} taken for {pair['predicted']}, "
+            f"{pair['count']} times."
+        )
+    return line
+
+
+def _calibration_line(best: Result) -> str:
+    confidence = float(best.probabilities.max(axis=1).mean())
+    error = percent(best.record["calibration"]["ece"])
+    excess = 100 * (confidence - best.record["test"]["accuracy"])
+    side = "overconfident" if excess > 0 else "underconfident"
+    verdict = f"{side} by {abs(excess):.1f} points" if abs(excess) >= 0.1 else "as it should be"
+    line = (
+        f"mean confidence is {percent(confidence)}: {verdict} (expected calibration error {error})."
+    )
+    scaling = best.record.get("temperature_scaling")
+    if scaling:
+        line += (
+            f" With a temperature of {scaling['temperature']:.2f}, fitted on the validation images, "
+            f"the error is {percent(scaling['calibration']['ece'])}."
+        )
+    return line
+
+
+# What the records do not cover
+
+
+def shortened(found: list[Result]) -> list[Result]:
+    """The trainings that were shorter than their recipes are written."""
+    return [
+        result
+        for result in found
+        if result.recipe and result.record["epochs"]["requested"] < result.recipe.epochs
+    ]
+
+
+def short_line(found: list[Result]) -> str:
+    """Names the rows whose trainings were shorter than their recipes are written; "" for none."""
+    short = shortened(found)
+    if not short:
+        return ""
+    names: dict[str, list[str]] = {}
+    for group in results.by_experiment(short).values():
+        record = group[0].record
+        names.setdefault(models.model_label(record["model"]), []).append(record["recipe"])
+    rows = ", ".join(f"{model} ({', '.join(cut)})" for model, cut in names.items())
+    which = "" if len(short) == len(found) else f" of {rows}"
+    return (
+        f"**Shortened trainings{which}, not the full study:** their epochs were capped (run / asked "
+        "for), so the figures are provisional."
+    )
+
+
+def describe_limits(found: list[Result]) -> Markdown:
+    """What the records at hand cannot show."""
+    dataset = found[0].record["dataset"]
+    entry = data.dataset_by_label(dataset["name"])
+    lines = [_seed_line(found), entry.limits if entry else ""]
+    if dataset["real"] and not dataset["verified"]:
+        lines.append("The copy of CIFAR-10 does not match the official checksum.")
+    sizes = sorted({result.record["dataset"]["train_images"] for result in found})
+    if len(sizes) > 1:
+        lines.append(
+            f"Rows were trained on different numbers of images ({', '.join(map(count, sizes))}): "
+            "part of a difference between them is data, not model."
+        )
+    if any(result.record["backbone"] for result in found):
+        lines.append(
+            "Transfer learning starts from ImageNet: its network has seen more than the others."
+        )
+    if dataset["real"]:
+        lines.append(
+            "About 3 % of CIFAR-10's test images have a near-duplicate among the training images "
+            "([Barz and Denzler 2020](https://arxiv.org/abs/1902.00423)): all accuracies are slightly too high."
+        )
+    old = sum("temperature_scaling" not in result.record for result in found)
+    if old:
+        lines.append(
+            f"{old} of {len(found)} records were made before validation predictions, temperatures "
+            "and prediction times were kept; a dash stands for what they lack."
+        )
+    return bullets([*lines, *mark_lines(found), short_line(found)])
+
+
+def _seed_line(found: list[Result]) -> str:
+    seeds = {len(group) for group in results.by_experiment(found).values()}
+    if seeds == {1}:
+        return (
+            "Each row is **one training**: the intervals cover the choice of test images, not the "
+            "choice of seed. Differences of about a point between rows may vanish with another seed."
+        )
+    if 1 in seeds:
+        return "Some rows rest on one training: their intervals do not cover the choice of seed."
+    return ""
+
+
+def mark_lines(found: list[Result]) -> list[str]:
+    """What the marks in the recipe column mean, those that are there."""
+    marks = ", ".join(results.results_table(found)["mark"])
+    return [line for mark, line in _MARKS.items() if mark in marks]
+
+
+def describe_results(found: list[Result]) -> str:
+    """What a table of results is about: images, backbone, hardware, and how long a training was."""
+    records = [result.record for result in found]
+    dataset = records[0]["dataset"]
+    entry = data.dataset_by_label(dataset["name"])
+    images = entry.subject if entry else dataset["name"]
+    if dataset["real"] and not dataset["verified"]:
+        images += " (a complete copy that is not byte for byte the official one)"
+    lines = [
+        f"Test accuracy on {images}, trained on {'; '.join(results.machines(found))}.",
+        short_line(found),
+        *_transfer_lines(found),
+        *mark_lines(found),
+        "An interval covers either the choice of test images or, as that of their mean, the seeds: "
+        "the two kinds do not compare. *Gap* is training minus validation accuracy, in percentage "
+        "points, of the epoch whose weights were kept.",
+    ]
+    if dataset["real"]:
+        lines.append("*Published* is the study that is rebuilt here, run in full.")
+    return " ".join(filter(None, lines))
+
+
+def _transfer_lines(found: list[Result]) -> list[str]:
+    transfer = [result for result in found if result.record["backbone"]]
+    if not transfer:
+        return []
+    lines = []
+    images = [result.record["dataset"]["train_images"] for result in transfer]
+    if min(images) < max(result.record["dataset"]["train_images"] for result in found) / 2:
+        lines.append("Transfer learning trained on fewer images than the others.")
+    table = results.results_table(transfer)
+    for used, published in sorted(_other_backbones(table)):
+        lines.append(f"Transfer rows here use {used}; the published ones {published}.")
+    return [*lines, "Training times of transfer rows leave out what an earlier row left cached."]
+
+
+def _other_backbones(table: pd.DataFrame) -> set[tuple[str, str]]:
+    """Pairs of the backbone used and the published one, where they differ."""
+    if "reference_backbone" not in table:
+        return set()
+    rows = table[table["reference_backbone"] != ""]
+    pairs = zip(rows["backbone"], rows["reference_backbone"], strict=True)
+    return {(models.backbone_label(one), models.backbone_label(other)) for one, other in pairs}

@@ -1,0 +1,57 @@
+"""The README's parts that are made from records."""
+
+import pandas as pd
+
+from cifar_helpers import models, results
+from cifar_helpers.narrative.findings import describe_results, shortened
+from cifar_helpers.results import Result
+from cifar_helpers.text import duration
+
+_COLUMNS = (
+    "model, recipe, parameters, input, training images, epochs, test accuracy, 95 % interval, over, "
+    "seeds, gap, training, published"
+).split(", ")
+
+
+def results_section(found: list[Result]) -> str:
+    """The results as Markdown: what they are, the table, the figure.
+
+    Args:
+        found: results of one data set.
+    """
+    table = results.to_markdown(results.format_table(found, _COLUMNS), bold=["test accuracy"])
+    figure = "![Test accuracy of every row, with intervals](docs/accuracy.png)"
+    return f"\n{describe_results(found)}\n\n{table}\n\n{figure}\n"
+
+
+def commands_section(found: list[Result]) -> str:
+    """How to train each row again and what it gave here, as a Markdown table."""
+    shown = results.format_table(found)
+    groups = results.by_experiment(found).values()
+    table = pd.DataFrame(
+        {
+            "row": shown["model"] + ", " + shown["recipe"],
+            "command": [f"`run_all.py {_arguments(group)}`" for group in groups],
+            "on": ["; ".join(results.machines(group)) for group in groups],
+            "training takes": [
+                duration(sum(result.record["seconds"]["train"] for result in group))
+                for group in groups
+            ],
+            **shown[["test accuracy", "95 % interval", "over"]],
+        }
+    )
+    return f"\n{results.to_markdown(table, bold=['test accuracy'])}\n"
+
+
+def _arguments(group: list[Result]) -> str:
+    """What `run_all.py` takes to train these again: one recipe, each with another seed."""
+    record = group[0].record
+    notebook = models.MODELS[record["model"]].notebook
+    seeds = " ".join(str(result.record["seed"]) for result in group)
+    number = notebook.partition("_")[0]
+    words = [f"--notebooks {number} --recipes {record['recipe']} --seeds {seeds}"]
+    if shortened(group):
+        words.append(f"--epochs {max(p['requested'] for p in record['epochs']['phases'])}")
+    if record["backbone"]:
+        words.append(f"--backbone {record['backbone']['backbone']}")
+    return " ".join(words)

@@ -1,0 +1,133 @@
+"""What a notebook is about to do: its images, its network, its recipes."""
+
+import ast
+import inspect
+from collections.abc import Callable
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from cifar_helpers import data, models
+from cifar_helpers.narrative.html import to_html
+from cifar_helpers.recipes import Phase, Recipe
+from cifar_helpers.text import DASH, count, percent
+
+
+def notice(*sources) -> Markdown:
+    """A box that says which images, and which backbone, a page is about.
+
+    Args:
+        sources: whatever has a `notice()`: the splits' source, the backbone's weights, a comparison.
+    """
+    return Markdown("\n".join(f"> {source.notice()}\n>" for source in sources))
+
+
+def source(function: Callable) -> Markdown:
+    """A function's source, as it stands in the package, without its docstring."""
+    lines = inspect.getsource(function).splitlines()
+    first, *_ = ast.parse("\n".join(lines)).body[0].body  # type: ignore[attr-defined]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        del lines[first.lineno - 1 : first.end_lineno]
+    return Markdown("\n".join(["```python", *lines, "```"]))
+
+
+def split_table(splits: data.Splits) -> pd.DataFrame:
+    """How many images there are for what, in all and of each class."""
+    rows = {}
+    for name in ("train", "validation", "test"):
+        labels = pd.Series(getattr(splits, name).labels)
+        counts = labels.value_counts()
+        each = count(counts.min()) if counts.min() == counts.max() else "varies"
+        rows[name] = {"images": count(len(labels)), "of each class": each}
+    return pd.DataFrame(rows).T
+
+
+def stage_table(stages: list[dict]) -> HTML:
+    """The blocks of a network: shape, parameters and multiply-adds."""
+    table = pd.DataFrame(stages)
+    table["output_shape"] = [" × ".join(map(str, shape)) for shape in table["output_shape"]]
+    table.columns = ["block", "layers", "output", "parameters", "multiply-adds"]
+    totals = [table["parameters"].sum(), table["multiply-adds"].sum()]
+    table.loc[len(table)] = ["in all", "", "", *totals]
+    return to_html(table.style.hide(axis="index").format(thousands=","), "stages")
+
+
+def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
+    """What is about to be trained, one column a recipe."""
+    columns = {}
+    for recipe, _ in plan:
+        columns[recipe.name] = {
+            "what changes": recipe.changes,
+            **_input_rows(recipe),
+            "augmentation": _augmentation(recipe),
+            "dropout": DASH if recipe.dropout is None else f"{recipe.dropout:g}",
+            "label smoothing": f"{recipe.label_smoothing:g}",
+            "validation share": f"{100 * recipe.validation_fraction:.0f} %",
+            **_phase_rows(recipe),
+            "seeds": ", ".join(str(seed) for other, seed in plan if other == recipe),
+        }
+    left = {"text-align": "left", "vertical-align": "top", "max-width": "17em"}
+    return to_html(pd.DataFrame(columns).style.set_properties(**left), "recipes")
+
+
+def _has_backbone(recipe: Recipe) -> bool:
+    return recipe.model in models.MODELS and models.MODELS[recipe.model].has_backbone
+
+
+def _augmentation(recipe: Recipe) -> str:
+    policy = data.POLICIES[recipe.augmentation]
+    # While the whole backbone is frozen, the head sees each image and its mirror image.
+    first = f"{data.POLICIES['flip'].label} \N{RIGHTWARDS ARROW} "
+    return (first if _has_backbone(recipe) and policy.views is None else "") + policy.label
+
+
+def _input_rows(recipe: Recipe) -> dict[str, str]:
+    if _has_backbone(recipe):
+        return {"image size": f"{recipe.image_size} px"}
+    return {"pixels": "zero mean, unit variance" if recipe.centred else "in [0, 1]"}
+
+
+def _phase_rows(recipe: Recipe) -> dict[str, str]:
+    def joined(describe: Callable[[Phase], str]) -> str:
+        return " → ".join(dict.fromkeys(describe(phase) for phase in recipe.phases))
+
+    return {
+        "epochs": " + ".join(str(phase.epochs) for phase in recipe.phases),
+        "batch size": joined(lambda phase: str(phase.batch_size)),
+        "optimizer": joined(lambda phase: phase.optimizer),
+        "learning rate": joined(lambda phase: f"{phase.learning_rate:g}, {phase.schedule}"),
+        "weight decay": joined(lambda phase: f"{phase.weight_decay:g}"),
+        "early stopping": joined(lambda phase: _stopping(phase.early_stopping)),
+        "learning rate halved": joined(lambda phase: _patience(phase.reduce_on_plateau)),
+        "weight averaging": joined(lambda phase: f"{phase.ema:g}" if phase.ema else DASH),
+    }
+
+
+def _patience(epochs: int) -> str:
+    return f"after {epochs} epochs without progress" if epochs else DASH
+
+
+def _stopping(epochs: int) -> str:
+    return f"{_patience(epochs)}, back to the best epoch" if epochs else DASH
+
+
+def fine_tuning_table(model, layers: list[int | None]) -> pd.DataFrame:
+    """How many weights train when so many of a network's last backbone layers are unfrozen.
+
+    Args:
+        model: from `models.transfer`; left with its backbone frozen.
+        layers: numbers of layers; None for all.
+    """
+    rows = {}
+    for number in layers:
+        models.fine_tune(model, layers=number)
+        counts = models.parameter_counts(model)
+        name = {0: "none: the head alone", None: "all"}.get(number, f"the last {number}")
+        rows[name] = {
+            "weights trained": count(counts["trainable"]),
+            "share of all": percent(counts["trainable"] / counts["total"]),
+        }
+    models.fine_tune(model, layers=0)
+    table = pd.DataFrame(rows).T
+    table.index.name = "unfrozen layers"
+    return table

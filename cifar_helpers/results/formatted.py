@@ -1,0 +1,121 @@
+"""The one formatted table: columns of text, for a notebook, the terminal, Markdown and HTML."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from cifar_helpers.models import backbone_label, model_label
+from cifar_helpers.results.store import Result
+from cifar_helpers.results.tables import results_table
+from cifar_helpers.text import DASH, count, duration, interval, loss, percent, points
+
+
+def _published(row: pd.Series) -> str:
+    """The published accuracy, its epochs, and its backbone where that was another one."""
+    told = [f"{row['reference_epochs']} epochs", backbone_label(row["reference_backbone"])]
+    return f"{percent(row['reference'])} ({', '.join(filter(None, told))})"
+
+
+_COLUMNS: dict[str, Callable[[pd.Series], str]] = {
+    "model": lambda row: model_label(row["model"]),
+    "network": lambda row: backbone_label(row["backbone"]) or model_label(row["model"]),
+    "recipe": lambda row: row["recipe"] + (f" ({row['mark']})" if row["mark"] else ""),
+    "what changes": lambda row: row["changes"],
+    "parameters": lambda row: count(row["parameters"]),
+    "input": lambda row: f"{row['image_size']} px",
+    "training images": lambda row: count(row["train_images"]),
+    "precision": lambda row: row["precision"],
+    "epochs": lambda row: row["epochs"],
+    "test accuracy": lambda row: percent(row["accuracy"]),
+    "95 % interval": lambda row: interval(row["low"], row["high"]),
+    "over": lambda row: row["interval"],
+    "seeds": lambda row: count(row["seeds"]),
+    "test loss": lambda row: loss(row["loss"]),
+    "gap": lambda row: points(row["gap"]),
+    "training": lambda row: duration(row["seconds"]),
+    "published": _published,
+    "published gap": lambda row: points(row["reference_gap"]),
+    "last epoch's gap": lambda row: points(row["last_gap"]),
+}
+# Shown where a row has a published figure beside which they belong.
+_PUBLISHED = ("published", "published gap", "last epoch's gap")
+_WORDS = ("model", "network", "recipe", "what changes", "over")
+COLUMNS = tuple(_COLUMNS)
+
+
+def format_table(found: list[Result], columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """The results as text, one row an experiment.
+
+    Args:
+        found: results of one data set.
+        columns: of `COLUMNS`, in order. Those about published figures are left out where no row has
+            any, and hold a dash in rows that have none.
+
+    Returns:
+        Strings; the columns are named as asked for, the rows numbered as in `results_table`.
+    """
+    table = results_table(found)
+    has_figure = table["reference"].notna() if "reference" in table else table["seeds"] < 0
+    shown = {
+        name: [
+            DASH if name in _PUBLISHED and not published else _COLUMNS[name](row)
+            for (_, row), published in zip(table.iterrows(), has_figure, strict=True)
+        ]
+        for name in columns
+        if has_figure.any() or name not in _PUBLISHED
+    }
+    return pd.DataFrame(shown)
+
+
+def to_markdown(table: pd.DataFrame, *, bold: Sequence[str] = ()) -> str:
+    """A table of text as Markdown; the named columns are set in bold."""
+    rows = [
+        [f"**{row[name]}**" if name in bold else row[name] for name in table]
+        for row in table.to_dict("records")
+    ]
+    lines = [list(table), ["---"] * len(table.columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def print_table(rows: list[dict], columns: Sequence[str]) -> None:
+    """Print rows in the terminal, numbers to the right.
+
+    Args:
+        rows: as from `index_rows`; nothing is printed where there are none.
+        columns: of `COLUMNS`; those that the rows have not are left out.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        return
+    shown = [name for name in columns if name in rows[0]]
+    table = Table(box=None, pad_edge=False)
+    for name in shown:
+        table.add_column(name, justify="left" if name in _WORDS else "right")
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    console.print()
+    console.print(table)
+    console.print()
+
+
+def index_rows(found: list[Result]) -> list[dict]:
+    """The rows of the index page: every formatted column by its name, and `numbers`.
+
+    Returns:
+        Dicts of strings; `numbers` holds the row's accuracy, low, high and reference, fractions or
+        None, for the chart.
+    """
+    if not found:
+        return []
+    table = results_table(found)
+    if "reference" not in table:
+        table["reference"] = float("nan")
+    numbers = table[["accuracy", "low", "high", "reference"]].astype(object)
+    numbers = numbers.where(numbers.notna(), None).to_dict("records")
+    rows = format_table(found).to_dict("records")
+    return [{**row, "numbers": each} for row, each in zip(rows, numbers, strict=True)]

@@ -1,0 +1,244 @@
+"""One record a training: written, found again, and kept where another takes its place.
+
+A record is `results/<model>/<recipe>/seed<k>.json`, with the predictions beside it in `seed<k>.npz`
+and the trained network in `models/<model>-<recipe>-seed<k>.keras`. The JSON is written last: where
+it is, the rest is too.
+"""
+
+import contextlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cifar_helpers import files, metrics, recipes
+from cifar_helpers.errors import UserError
+
+
+@dataclass(frozen=True)
+class Result:
+    """A training's record with its predictions.
+
+    Attributes:
+        record: the fields of `seed<k>.json`.
+        probabilities: float32 `(n, classes)`, of the test images.
+        labels: int64 `(n,)`, of the test images.
+        validation_probabilities: float32 `(m, classes)`, of the validation images; None in records
+            made before they were kept.
+        validation_labels: int64 `(m,)`, of the validation images, or None.
+        other_copy: whether it was made on another complete copy of the data set than the images at
+            hand.
+    """
+
+    record: dict[str, Any]
+    probabilities: np.ndarray
+    labels: np.ndarray
+    validation_probabilities: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
+    other_copy: bool = False
+
+    @property
+    def recipe(self) -> recipes.Recipe | None:
+        """The recipe the record names, as the package knows it today; None if it no longer does."""
+        backbone = (self.record["backbone"] or {}).get("backbone", "")
+        rows = recipes.of_model(self.record["model"])
+        named = (row for row in rows if row.name == self.record["recipe"])
+        return next((recipes.for_backbone(row, backbone) for row in named), None)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The most probable class of each test image, int64 `(n,)`."""
+        return metrics.predictions(self.probabilities)
+
+
+# Where things are
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The files of one training, in a run's folder or in the folders `earlier` of it."""
+
+    out: Path
+    model: str
+    recipe: str
+    seed: int
+    earlier: str = ""  # the hash's first eight digits, of one that another has taken the place of
+
+    @property
+    def name(self) -> str:
+        return f"seed{self.seed}" + (f"-{self.earlier}" if self.earlier else "")
+
+    @property
+    def folder(self) -> str:
+        return "earlier" if self.earlier else ""
+
+    @property
+    def record(self) -> Path:
+        return self.out / "results" / self.model / self.recipe / self.folder / f"{self.name}.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.record.with_suffix(".npz")
+
+    @property
+    def network(self) -> Path:
+        return self.out / "models" / self.folder / f"{self.model}-{self.recipe}-{self.name}.keras"
+
+    def named(self, parameters_hash: str) -> "_Place":
+        """Where the same row's record of these parameters is kept, once another takes its place."""
+        return _Place(self.out, self.model, self.recipe, self.seed, parameters_hash[:8])
+
+    def move(self, to: "_Place") -> None:
+        """Move network, predictions and record, the record last."""
+        for part in ("network", "predictions", "record"):
+            target = getattr(to, part)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # none, or another process was quicker
+                os.replace(getattr(self, part), target)
+
+
+def model_path(out: str | Path, model: str, recipe: str, seed: int) -> Path:
+    """Where a run keeps the trained network of a row, a `.keras` file."""
+    return _Place(Path(out), model, recipe, seed).network
+
+
+def checkpoint_path(
+    out: str | Path, recipe: recipes.Recipe, seed: int, parameters_hash: str
+) -> Path:
+    """Where a training keeps its checkpoint: trainings of other parameters have other files."""
+    folder = Path(out) / "checkpoints" / recipe.model / recipe.name / f"seed{seed}"
+    return folder / f"{parameters_hash[:12]}.npz"
+
+
+# Writing
+
+
+def save_result(
+    result: Result, out: str | Path, *, save_model: Callable[[Path], Any] | None = None
+) -> Path:
+    """Write a training's network, predictions and record under `out`.
+
+    A record of other parameters that has their place is moved to the folders `earlier` first, with
+    its predictions and its network.
+
+    Args:
+        result: what to keep.
+        out: the run's folder.
+        save_model: writes the trained network, whole, to the path that it is given.
+
+    Returns:
+        The path of the record, which is written last.
+    """
+    record = result.record
+    place = _Place(Path(out), record["model"], record["recipe"], record["seed"])
+    _make_room(place, record["parameters_hash"])
+    if save_model:
+        place.network.parent.mkdir(parents=True, exist_ok=True)
+        save_model(place.network)
+    arrays: dict[str, Any] = {
+        "probabilities": result.probabilities.astype("float16"),
+        "labels": result.labels.astype("uint8"),
+    }
+    if result.validation_probabilities is not None and result.validation_labels is not None:
+        arrays |= {
+            "validation_probabilities": result.validation_probabilities.astype("float16"),
+            "validation_labels": result.validation_labels.astype("uint8"),
+        }
+    files.replace_file(place.predictions, lambda file: np.savez_compressed(file, **arrays))
+    files.write_json(place.record, record)
+    return place.record
+
+
+def _make_room(place: _Place, wanted: str) -> None:
+    """Move a record of other parameters, or a damaged one, to `earlier`."""
+    try:
+        found = json.loads(place.record.read_text())["parameters_hash"]
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        found = "damaged"
+    if found != wanted:
+        place.move(place.named(found))
+        print(f"An earlier record of {place.model} {place.recipe} is kept in earlier/.")
+
+
+# Reading
+
+
+def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, wanted: str) -> Result | None:
+    """The finished record of exactly these parameters, or None.
+
+    One whose place another has taken is moved back, with its network. A damaged one is moved to the
+    folder `earlier`.
+
+    Args:
+        out: the run's folder.
+        recipe: names the record.
+        seed: names the record.
+        wanted: the `parameters_hash` that the record must have.
+    """
+    place = _Place(Path(out), recipe.model, recipe.name, seed)
+    found = _read_wanted(place, wanted)
+    if found is None and (found := _read_wanted(place.named(wanted), wanted)):
+        _make_room(place, wanted)
+        place.named(wanted).move(place)
+        print("Its record was kept in earlier/ and is used again.")
+    return found
+
+
+def _read_wanted(place: _Place, wanted: str) -> Result | None:
+    """The record at a place if it has the wanted parameters; a damaged one is moved away."""
+    if not place.record.exists():
+        return None
+    try:
+        found = _read_result(place.record)
+    except UserError as error:
+        place.move(place.named("damaged"))
+        print(f"{error}. It is kept as {place.named('damaged').name}; the training is done anew.")
+        return None
+    return found if found.record.get("parameters_hash") == wanted else None
+
+
+def _read_result(path: Path) -> Result:
+    try:
+        record = json.loads(path.read_text())
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+            kinds = {"probabilities": "float32", "labels": "int64"}
+            kinds |= {f"validation_{name}": kind for name, kind in kinds.items()}
+            arrays = {
+                name: file[name].astype(kind) for name, kind in kinds.items() if name in file.files
+            }
+        return Result(record, arrays.pop("probabilities"), arrays.pop("labels"), **arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"the record {path.name} could not be read: {error}") from error
+
+
+def load_results(out: str | Path) -> list[Result]:
+    """All records under `out`/results, in the order of the study's table, then by seed.
+
+    One that cannot be read is left out, with a line that says so.
+    """
+    rows = [(recipe.model, recipe.name) for recipe in recipes.RECIPES]
+    found = []
+    for path in sorted((Path(out) / "results").glob("*/*/seed*.json")):
+        try:
+            found.append(_read_result(path))
+        except UserError as error:
+            print(f"Left out: {error}.")
+
+    def position(result: Result) -> tuple:
+        row = (result.record["model"], result.record["recipe"])
+        return (rows.index(row) if row in rows else len(rows), row, result.record["seed"])
+
+    return sorted(found, key=position)
+
+
+def published() -> list[Result]:
+    """The records that come with the checkout; none where the package is installed without it."""
+    return load_results(Path(__file__).resolve().parents[2])

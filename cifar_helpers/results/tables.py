@@ -1,0 +1,280 @@
+"""Records side by side: which trainings belong together, their means, and which row is best."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cifar_helpers import files, metrics, recipes
+from cifar_helpers.errors import UserError
+from cifar_helpers.hardware import hardware_label
+from cifar_helpers.results.store import Result, load_results, published
+
+if TYPE_CHECKING:
+    from cifar_helpers.data import Splits
+
+# Experiments: what a mean over seeds may take together
+
+
+def by_experiment(found: list[Result]) -> dict[str, list[Result]]:
+    """Results whose trainings differ in their seed alone, by `experiment_hash`, in the order given."""
+    groups: dict[str, list[Result]] = {}
+    for result in found:
+        groups.setdefault(experiment_hash(result), []).append(result)
+    return groups
+
+
+def experiment_hash(result: Result) -> str:
+    """The hash of all that decides a training's outcome, without its seed.
+
+    Records of the first edition do not hold it. It is computed from the recipe that they name, as the
+    package knows it today, where the hash with the seed then is the record's. Otherwise the recipe
+    has been edited since, and the fields decide that tell trainings apart: recipe, what it says that
+    it changes, epochs asked for, images, image size, backbone, precision and kernels.
+
+    Returns:
+        Hexadecimal SHA-256, 64 characters.
+    """
+    record = result.record
+    if "experiment_hash" in record:
+        return record["experiment_hash"]
+    for earlier_rule in (False, True):
+        today = _hash_today(result, record["seed"], earlier_rule)
+        if today and today == record.get("parameters_hash"):
+            return str(_hash_today(result, None, earlier_rule))
+    names = ("model", "recipe", "changes", "image_size", "precision", "deterministic", "backbone")
+    epochs = [phase["requested"] for phase in record["epochs"]["phases"]]
+    told = {name: record.get(name) for name in (*names, "dataset")}
+    return files.json_hash(told | {"epochs": epochs, "asked": record["epochs"]["requested"]})
+
+
+def is_of_earlier_rule(result: Result) -> bool:
+    """Whether early stopping and plateaus watched another loss than they would today.
+
+    In the first edition they watched the label-smoothed validation loss, not the cross-entropy that
+    is shown; that made a difference to recipes that have both.
+    """
+    seed, wanted = result.record["seed"], result.record.get("parameters_hash")
+    before, today = (_hash_today(result, seed, earlier_rule) for earlier_rule in (True, False))
+    return before is not None and before == wanted != today
+
+
+def _hash_today(result: Result, seed: int | None, earlier_rule: bool) -> str | None:
+    """The hash of a record's training if its recipe still is as it was; None if it is gone."""
+    record, recipe = result.record, result.recipe
+    asked = [phase["requested"] for phase in record["epochs"]["phases"]]
+    if recipe is None or len(recipe.phases) != len(asked):
+        return None
+    phases = tuple(
+        replace(phase, epochs=epochs) for phase, epochs in zip(recipe.phases, asked, strict=True)
+    )
+    return recipes.parameters_hash(
+        replace(recipe, phases=phases, image_size=record["image_size"]),
+        seed=seed,
+        data_sha256=record["dataset"].get("sha256", ""),
+        split_seed=0,  # the first edition's only one
+        train_images=record["dataset"]["train_images"],
+        validation_images=record["dataset"].get("validation_images", 0),
+        weights=(record["backbone"] or {}).get("sha256"),
+        precision=record["precision"],
+        deterministic=record.get("deterministic", False),
+        earlier_rule=earlier_rule,
+    )
+
+
+# Tables
+
+
+def results_table(found: list[Result]) -> pd.DataFrame:
+    """One row an experiment: means over seeds, and the published figure where one applies.
+
+    Args:
+        found: results of one data set.
+
+    Returns:
+        Columns model, recipe, changes, backbone ("" for none), mark (what sets the row's records
+        apart, "" for nothing), parameters, image_size (pixels), train_images, precision, epochs
+        (run/asked for), seeds, accuracy, low, high (fractions), interval (what the interval covers),
+        loss, gap (of the epoch whose weights were kept) and last_gap (of the last epoch; both
+        training minus validation accuracy, percentage points), seconds, and, if the images are
+        CIFAR-10's, reference (fraction), reference_loss and reference_gap (of the last epoch), NaN
+        where the study had no such row, reference_epochs (run/planned), and reference_backbone, ""
+        where it is the record's own.
+    """
+    table = pd.DataFrame([_table_row(group) for group in by_experiment(found).values()])
+    if not all(result.record["dataset"]["real"] for result in found):
+        table = table.drop(columns=[name for name in table if name.startswith("reference")])
+    return table
+
+
+def _table_row(group: list[Result]) -> dict:
+    records = [result.record for result in group]
+    first, published = records[0], _published_figures(group[0])
+    accuracies = [record["test"]["accuracy"] for record in records]
+    interval = metrics.seeds_interval(accuracies)
+    low, high = np.clip(interval or first["test_accuracy_interval"], 0, 1).tolist()
+    backbone = (first["backbone"] or {}).get("backbone", "")
+    other = published.backbone if published else ""
+
+    def mean(values) -> float:
+        return float(np.mean(list(values)))
+
+    return {
+        "model": first["model"],
+        "recipe": first["recipe"],
+        "changes": first["changes"],
+        "backbone": backbone,
+        "mark": _mark(group[0]),
+        "parameters": first["parameters"]["total"],
+        "image_size": first["image_size"],
+        "train_images": first["dataset"]["train_images"],
+        "precision": first["precision"].removeprefix("mixed_"),
+        "epochs": "/".join(str(first["epochs"][name]) for name in ("run", "requested")),
+        "seeds": len(records),
+        "accuracy": mean(accuracies),
+        "low": low,
+        "high": high,
+        "interval": f"{len(records)} seeds" if interval else "test images",
+        "loss": mean(record["test"]["loss"] for record in records),
+        "gap": mean(kept_gap(record) for record in records),
+        "last_gap": mean(record["overfitting_gap"] for record in records),
+        "seconds": mean(record["seconds"]["train"] for record in records),
+        "reference": published.test_accuracy if published else np.nan,
+        "reference_loss": published.test_loss if published else np.nan,
+        "reference_gap": published.overfitting_gap if published else np.nan,
+        "reference_epochs": published.epochs if published else "",
+        "reference_backbone": other if other != backbone else "",
+    }
+
+
+def kept_gap(record: dict) -> float:
+    """Training minus validation accuracy of the epoch whose weights were kept, in points.
+
+    Records of the first edition hold that of the last epoch alone; theirs is in the history.
+    """
+    if "kept_epoch" in record:
+        return record["kept_epoch"]["overfitting_gap"]
+    history, best = record.get("history", {}), record["epochs"].get("best")
+    if not best or "val_accuracy" not in history:
+        return record["overfitting_gap"]
+    return 100 * (history["accuracy"][best - 1] - history["val_accuracy"][best - 1])
+
+
+def _mark(result: Result) -> str:
+    marks = {"earlier rule": is_of_earlier_rule(result), "another copy": result.other_copy}
+    return ", ".join(mark for mark, holds in marks.items() if holds)
+
+
+def _published_figures(result: Result) -> recipes.Reference | None:
+    """The published figures of the row, unless it was run at another image size."""
+    recipe = result.recipe
+    same = recipe is not None and recipe.image_size == result.record["image_size"]
+    return recipe.reference if recipe and same else None
+
+
+def machines(found: list[Result]) -> list[str]:
+    """What the trainings ran on, in words, each once."""
+    return list(dict.fromkeys(hardware_label(result.record["hardware"]) for result in found))
+
+
+def missing_rows(found: list[Result]) -> list[tuple[str, str]]:
+    """The (model, recipe) pairs that a plain run trains and that have no record."""
+    have = {(result.record["model"], result.record["recipe"]) for result in found}
+    return [row for row in recipes.default_rows() if row not in have]
+
+
+def best_by_validation(found: list[Result]) -> Result:
+    """The first seed of the experiment that is best on validation, as a mean over its seeds.
+
+    The test set has no say in it, nor has a lucky seed.
+    """
+
+    def mean_accuracy(group: list[Result]) -> float:
+        return float(np.mean([result.record["validation"]["accuracy"] for result in group]))
+
+    return max(by_experiment(found).values(), key=mean_accuracy)[0]
+
+
+def best_of_each_model(found: list[Result]) -> list[Result]:
+    """One result a model, in the order given, each the model's best on validation."""
+    of_models: dict[str, list[Result]] = {}
+    for result in found:
+        of_models.setdefault(result.record["model"], []).append(result)
+    return [best_by_validation(group) for group in of_models.values()]
+
+
+# What a comparison is about
+
+
+class Comparison(NamedTuple):
+    """Records of one set of test images, and those images where they can be had.
+
+    Attributes:
+        found: the results.
+        splits: the images that they are about; None where they are not at hand.
+        words: one or more sentences that say where both are from.
+    """
+
+    found: list[Result]
+    splits: "Splits | None"
+    words: str
+
+    def notice(self) -> str:
+        """Sentences for the top of a page."""
+        return self.words
+
+
+def for_comparison(
+    out: str | Path, splits: "Splits | None" = None, *, dataset: str = "auto"
+) -> Comparison:
+    """The records of a folder that may share a table; the published ones where it holds none.
+
+    With images at hand they are the records of these images, and, marked, those of another copy
+    that has the same labels in the same order. Where none are, and with "auto", records are shown
+    alone: they hold predictions and labels.
+
+    Args:
+        out: a run's folder.
+        splits: the images at hand; None for none.
+        dataset: as asked for; by any name but "auto" it leaves out records of other images.
+
+    Raises:
+        UserError: if there is no record left.
+    """
+    own = load_results(out)
+    found = own or published()
+    told = [] if own else ["The folder `out` holds no records, so these are the published ones."]
+    if splits is not None and (kept := _records_of(splits, found)):
+        if any(result.other_copy for result in kept):
+            told.append(
+                "Records marked *another copy* were made on another complete copy of "
+                f"{splits.source.name}, with the same labels in the same order."
+            )
+        return Comparison(kept, splits, " ".join([splits.source.notice(), *told]))
+    if not found or (splits is not None and dataset != "auto"):
+        wanted = f"of {splits.source.name}" if splits is not None else "of trainings"
+        raise UserError(
+            f"the comparison needs records {wanted}; found {len(own)} records, none of these "
+            "images. Run notebooks 01 to 04 with the same `out` first."
+        )
+    about = found[0].record["dataset"]
+    kept = [result for result in found if result.record["dataset"]["sha256"] == about["sha256"]]
+    words = [f"Records of {about['name']}, without pictures: its images are not at hand."]
+    words += [splits.source.reason] if splits is not None and splits.source.reason else []
+    return Comparison(kept, None, " ".join([*words, *told]))
+
+
+def _records_of(splits: "Splits", found: list[Result]) -> list[Result]:
+    """The records of these images, and those of another copy, which are marked."""
+    kept = []
+    for result in found:
+        about = result.record["dataset"]
+        if about["sha256"] == splits.source.sha256:
+            kept.append(result)
+        elif about["name"] == splits.source.name and np.array_equal(
+            result.labels, splits.test.labels
+        ):
+            kept.append(replace(result, other_copy=True))
+    return kept
