@@ -17,8 +17,8 @@ def transfer(
     """A frozen ImageNet backbone under a new head; 6,255,962 parameters with EfficientNetV2B0.
 
     The backbone is built flat, so its layers are layers of this model. Its batch norms always use
-    their moving statistics, in `fit` too. Everything below the head is frozen; `fine_tune` opens
-    its last layers.
+    their moving statistics, in `fit` too. Everything below the head is frozen; `fine_tune`
+    unfreezes its last layers.
 
     Reference: Tan and Le, "EfficientNetV2: Smaller Models and Faster Training", arXiv:2104.00298,
     ICML 2021.
@@ -56,12 +56,12 @@ def backbone_layers(model: keras.Model) -> list[keras.Layer]:
 def fine_tune(model: keras.Model, *, layers: int | None) -> None:
     """Freeze a `transfer` model's backbone but for its last layers; the head stays trainable.
 
-    Batch norms of the opened layers train their scale and offset and keep their moving statistics:
-    the backbone's batch norms never leave inference mode. Compile the model anew afterwards.
+    Unfrozen batch norms train their scale and offset and keep their moving statistics: those of the
+    backbone never leave inference mode. Compile the model anew afterwards.
 
     Args:
         model: a model from `transfer`, changed in place.
-        layers: how many of the last backbone layers to train; 0 freezes all, None opens all.
+        layers: how many of the last backbone layers to train; 0 freezes all, None unfreezes all.
 
     Raises:
         ValueError: if there are not that many layers.
@@ -92,26 +92,16 @@ def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     Raises:
         ValueError: if the first layer with weights trains, so that nothing is frozen below it.
     """
-    layers_ = model.layers
-    position = {layer.name: index for index, layer in enumerate(layers_)}
-    trains = next(index for index, layer in enumerate(layers_) if layer.trainable_weights)
-    reach = len(layers_)  # the lowest layer that anything above the cut reads
-    cut = None
-    for index in range(len(layers_) - 1, 0, -1):
-        if index < trains and reach == index:
-            cut = index
-            break
-        below = [
-            position[tensor._keras_history.operation.name] for tensor in _inputs(layers_[index])
-        ]
-        reach = min(reach, *below)
-    if cut is None or not any(layer.weights for layer in layers_[: cut + 1]):
+    position = {layer.name: index for index, layer in enumerate(model.layers)}
+    trains = next(index for index, layer in enumerate(model.layers) if layer.trainable_weights)
+    reads = [0] + [
+        min(position[tensor._keras_history.operation.name] for tensor in keras.tree.flatten(inputs))
+        for inputs in (layer.input for layer in model.layers[1:])
+    ]
+    # Where the layers above read nothing from further below.
+    cuts = [index for index in range(trains) if min(reads[index + 1 :]) == index]
+    if not cuts or not any(layer.weights for layer in model.layers[: cuts[-1] + 1]):
         raise ValueError("split needs a frozen part below the first layer that trains; found none.")
-    activations = layers_[cut].output
-    return keras.Model(model.input, activations, name="trunk"), keras.Model(
-        activations, model.output, name="tail"
-    )
-
-
-def _inputs(layer: keras.Layer) -> list[keras.KerasTensor]:
-    return layer.input if isinstance(layer.input, list) else [layer.input]
+    activations = model.layers[cuts[-1]].output
+    trunk = keras.Model(model.input, activations, name="trunk")
+    return trunk, keras.Model(activations, model.output, name="tail")
