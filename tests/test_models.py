@@ -1,3 +1,8 @@
+import importlib
+import sys
+import types
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -56,6 +61,53 @@ def test_a_saved_model_predicts_the_same(built, images, tmp_path):
     )
 
 
+def test_a_model_saved_by_the_first_edition_loads(images, tmp_path):
+    """Its layers were in a module `cifar_helpers.layers`, under the same registered names."""
+    model = models.resnet20()
+    model.save(tmp_path / "model.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "model.keras") as source,
+        zipfile.ZipFile(tmp_path / "first.keras", "w") as first,
+    ):
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "config.json":
+                assert b"cifar_helpers>BatchNormalization" in content
+                content = content.replace(b"cifar_helpers.models.layers", b"cifar_helpers.layers")
+            first.writestr(name, content)
+    loaded = keras.models.load_model(tmp_path / "first.keras")
+    np.testing.assert_allclose(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_network_takes_the_number_of_classes(name):
+    options = {"weights": "efficientnet-lite0", "image_size": 32} if name == "transfer" else {}
+    assert getattr(models, name)(classes=7, **options).output.shape == (None, 7)
+
+
+def test_a_network_is_exported_whose_entry_is_in_the_table(monkeypatch):
+    module = types.ModuleType("fifth_network")
+    module.tiny = lambda *, classes: f"{classes} classes"
+    monkeypatch.setitem(sys.modules, "fifth_network", module)
+    entry = models.Model("tiny", "Tiny", "#000000", "fifth_network:tiny", "06_tiny")
+    monkeypatch.setitem(models.MODELS, "tiny", entry)
+    assert models.tiny(classes=3) == "3 classes"
+    assert models.model_label("tiny") == "Tiny"
+
+
+def test_importing_a_networks_module_does_not_hide_its_builder():
+    for name in models.MODELS:
+        module = importlib.import_module(f"cifar_helpers.models.{name}")
+        assert getattr(models, name) is getattr(module, name)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="no attribute 'resnet50'"):
+        models.resnet50()
+
+
 @pytest.mark.parametrize(
     ("name", "millions"), [("baseline_cnn", 4.2), ("vgg10", 29.5), ("resnet20", 40.8)]
 )
@@ -80,11 +132,16 @@ def test_multiply_adds_of_a_network_counted_by_hand():
     assert models.multiply_adds(keras.Model(inputs, x)) == 64 * 27 * 4 + 16 * 9 * 4 + 64 * 5
 
 
-@pytest.mark.parametrize(("layers", "trainable"), [(0, 333_578), (30, 1_497_450), (50, 2_290_458)])
-def test_fine_tuning_opens_as_many_weights_as_the_reference(layers, trainable):
+@pytest.fixture(scope="module", params=["efficientnetv2b0", "efficientnet-lite0"])
+def transfer(request):
+    return models.transfer(request.param, image_size=32)
+
+
+def test_fine_tuning_trains_as_many_weights_as_the_reference():
     model = models.transfer("efficientnetv2b0", image_size=32)
-    models.fine_tune(model, layers=layers)
-    assert models.parameter_counts(model)["trainable"] == trainable
+    for layers, trainable in ((0, 333_578), (30, 1_497_450), (50, 2_290_458), (None, 6_192_282)):
+        models.fine_tune(model, layers=layers)
+        assert models.parameter_counts(model)["trainable"] == trainable
 
 
 def test_fine_tuning_all_layers_leaves_only_statistics_frozen():
@@ -100,10 +157,9 @@ def test_fine_tuning_more_layers_than_there_are_is_refused():
         models.fine_tune(model, layers=10_000)
 
 
-@pytest.mark.parametrize("backbone", ["efficientnet-lite0", "efficientnetv2b0"])
 @pytest.mark.parametrize("layers", [0, 30, 50])
-def test_the_two_parts_of_a_split_make_the_whole_network(backbone, layers, images):
-    model = models.transfer(backbone, image_size=32)
+def test_the_two_parts_of_a_split_make_the_whole_network(transfer, layers, images):
+    model = transfer
     models.fine_tune(model, layers=layers)
     trunk, tail = models.split(model)
     activations = trunk.predict(images, verbose=0)

@@ -1,8 +1,12 @@
 """The networks of the study and the backbones that transfer learning stands on.
 
-The tables are plain data; whatever needs Keras is imported when it is first asked for.
+The tables are plain data; whatever needs Keras is imported when it is first asked for. Each entry
+of `MODELS` is a function here, under its name.
 """
 
+import importlib
+import sys
+import types
 from typing import Any
 
 from cifar_helpers.models.table import (
@@ -15,14 +19,11 @@ from cifar_helpers.models.table import (
     model_label,
 )
 
-_MODULES = {
-    "backbones": None,
-    "layers": None,
-    **dict.fromkeys(
-        ("backbone_layers", "fine_tune", "multiply_adds", "parameter_counts", "split", "stages"),
-        "networks",
-    ),
-    **dict.fromkeys(MODELS, "networks"),
+_SUBMODULES = ("backbones", "layers")
+_FUNCTIONS = {
+    **dict.fromkeys(("backbone_layers", "fine_tune", "split"), "transfer"),
+    **dict.fromkeys(("multiply_adds", "parameter_counts", "stages"), "summary"),
+    "residual_block": "resnet20",
 }
 
 __all__ = [
@@ -33,15 +34,28 @@ __all__ = [
     "backbone_label",
     "imported",
     "model_label",
-    *_MODULES,
+    *_SUBMODULES,
+    *_FUNCTIONS,
+    *MODELS,
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    if _MODULES[name] is None:
+    if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    if name in MODELS:
+        return imported(MODELS[name].builder)
+    if name in _FUNCTIONS:
+        return imported(f"{__name__}.{_FUNCTIONS[name]}:{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Package(types.ModuleType):
+    """Keeps the submodule `resnet20`, once imported, from hiding the function of that name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in MODELS and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,10 +1,10 @@
-"""Keras layers that compute faster with TensorFlow on a CPU; elsewhere they are the stock layers.
+"""What the networks are built from: their first and last layers, and two kinds of faster layers.
 
-Weights, configuration and numbers are the stock layers'. Batch normalisation goes through
-TensorFlow's fused operation: stock Keras computes it from several operations, each a pass over
-memory, which takes ResNet-20 a third of its training time. Depthwise convolution gets its kernel's
-gradient from matrix products: TensorFlow's own takes half of the time of fine-tuning the last
-layers of EfficientNet-Lite0.
+The faster ones have the stock layers' weights, configuration and numbers, and but for TensorFlow on
+a CPU they are the stock layers. Batch normalisation goes through TensorFlow's fused operation:
+stock Keras computes it from several, each a pass over memory, which takes ResNet-20 a third of its
+training time. Depthwise convolution gets its kernel's gradient from matrix products: TensorFlow's
+own makes a step of fine-tuning EfficientNet-Lite0 take 1.3 times as long.
 """
 
 from functools import lru_cache
@@ -13,48 +13,49 @@ import numpy as np
 
 from cifar_helpers.backend import keras, on_tensorflow_cpu
 
+IMAGE_SHAPE = (32, 32, 3)
+CLASSES = 10
 
-class _Fused(keras.layers.BatchNormalization):
-    """What the two layers share: when the fused operation fits, and the call to it."""
 
-    def _fits(self, inputs, mask) -> bool:
-        return (
-            keras.backend.backend() == "tensorflow"
-            and mask is None
-            and len(inputs.shape) == 4
-            and self.axis in (-1, 3)
-            and self.center
-            and self.scale
-            and not getattr(self, "renorm", False)  # since Keras 3.13
-            and not self.synchronized
-            and self.variable_dtype == "float32"
-        )
+def image_input() -> keras.KerasTensor:
+    """Images `(batch, 32, 32, 3)`, uint8 or float in [0, 255]: what every network starts from."""
+    return keras.layers.Input(IMAGE_SHAPE, name="images")
 
-    def _normalize(self, inputs, **options):
-        from tensorflow.compat.v1.nn import fused_batch_norm
 
-        return fused_batch_norm(
-            inputs, scale=self.gamma, offset=self.beta, epsilon=self.epsilon, **options
-        )
+def rescale(images: keras.KerasTensor, centred: bool) -> keras.KerasTensor:
+    """Bring pixels to about zero mean and unit variance if `centred`, else to [0, 1]."""
+    # CIFAR-10's pixels have mean 121 and standard deviation 64.
+    scale, offset = (1 / 64, -121 / 64) if centred else (1 / 255, 0.0)
+    return keras.layers.Rescaling(scale, offset=offset, name="rescale")(images)
 
-    def _by_moving_statistics(self, inputs):
-        outputs, _, _ = self._normalize(
-            inputs, mean=self.moving_mean, variance=self.moving_variance, is_training=False
-        )
-        return outputs
+
+def classifier(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
+    """Class probabilities `(batch, classes)`, float32: what every network ends in."""
+    # float32 whatever the compute precision: a bfloat16 softmax has three significant digits.
+    softmax = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")
+    return softmax(x)
+
+
+def is_head(layer: keras.Layer) -> bool:
+    """Whether a layer stands between the feature map and the probabilities, by its name."""
+    return layer.name.startswith("head_") or layer.name == "predictions"
 
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")
-class BatchNormalization(_Fused):
+class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, faster on TensorFlow for images, channels last."""
 
     def call(self, inputs, training=None, mask=None):
         """Normalise by the batch's statistics in training, else by the moving ones."""
         if not self._fits(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
+        from tensorflow.compat.v1.nn import fused_batch_norm
+
+        options = {"scale": self.gamma, "offset": self.beta, "epsilon": self.epsilon}
         if not (training and self.trainable):
-            return self._by_moving_statistics(inputs)
-        outputs, mean, variance = self._normalize(inputs, is_training=True)
+            options |= {"mean": self.moving_mean, "variance": self.moving_variance}
+            return fused_batch_norm(inputs, is_training=False, **options)[0]
+        outputs, mean, variance = fused_batch_norm(inputs, is_training=True, **options)
         # The operation estimates the variance of what the batch was drawn from; Keras keeps the
         # variance of the batch itself.
         count = keras.ops.cast(keras.ops.size(inputs) // inputs.shape[-1], variance.dtype)
@@ -63,9 +64,21 @@ class BatchNormalization(_Fused):
             moving.assign(moving * self.momentum + batch * (1 - self.momentum))
         return outputs
 
+    def _fits(self, inputs, mask) -> bool:
+        """Whether the fused operation computes this."""
+        return (
+            keras.backend.backend() == "tensorflow"
+            and mask is None
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and (self.center, self.scale, self.synchronized) == (True, True, False)
+            and not getattr(self, "renorm", False)  # since Keras 3.13
+            and self.variable_dtype == "float32"
+        )
+
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")
-class InferenceBatchNormalization(_Fused):
+class InferenceBatchNormalization(BatchNormalization):
     """Batch normalisation that always uses its moving statistics, in `fit` too.
 
     Scale and offset (gamma and beta) are trained as long as the layer is trainable.
@@ -73,8 +86,6 @@ class InferenceBatchNormalization(_Fused):
 
     def call(self, inputs, training=None, mask=None):
         """Normalise by the moving statistics, whatever `training` says."""
-        if self._fits(inputs, mask):
-            return self._by_moving_statistics(inputs)
         return super().call(inputs, training=False, mask=mask)
 
 
@@ -93,16 +104,13 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         height, width = inputs.shape[1:3]
         return (
             on_tensorflow_cpu()
-            and None not in (height, width)
-            and height * width <= 64
+            and height in range(1, 9)
+            and height == width
             and self.kernel_size == (5, 5)
-            and self.depth_multiplier == 1
-            and self.padding == "same"
-            and self.data_format == "channels_last"
             and self.strides[0] == self.strides[1]
-            and self.dilation_rate == (1, 1)
-            and not self.use_bias
-            and self.activation is keras.activations.linear
+            and (self.padding, self.data_format) == ("same", "channels_last")
+            and (self.depth_multiplier, self.dilation_rate) == (1, (1, 1))
+            and (self.use_bias, self.activation) == (False, keras.activations.linear)
             and self.compute_dtype == "float32"
         )
 
@@ -130,30 +138,57 @@ def _kernel_gradient(inputs, upstream, kernel_shape, stride: int):
     """Each channel's products of all output with all input positions, summed by their distance."""
     import tensorflow as tf
 
-    taps = _taps(tuple(inputs.shape[1:3]), tuple(kernel_shape[:2]), stride)
+    taps = _taps(inputs.shape[1], kernel_shape[0], stride)
     channels = inputs.shape[-1]
-    positions = tf.transpose(tf.reshape(inputs, (-1, inputs.shape[1] * inputs.shape[2], channels)))
-    outputs = tf.reshape(upstream, (-1, upstream.shape[1] * upstream.shape[2], channels))
+    positions = tf.transpose(tf.reshape(inputs, (-1, inputs.shape[1] ** 2, channels)))
+    outputs = tf.reshape(upstream, (-1, upstream.shape[1] ** 2, channels))
     products = tf.matmul(tf.transpose(outputs, (2, 1, 0)), positions, transpose_b=True)
     gradient = tf.matmul(tf.reshape(products, (channels, -1)), taps)
     return tf.reshape(tf.transpose(gradient), kernel_shape)
 
 
 @lru_cache
-def _taps(image: tuple[int, int], kernel: tuple[int, int], stride: int) -> np.ndarray:
-    """Which kernel weight joins which output and input position.
+def _taps(size: int, kernel: int, stride: int) -> np.ndarray:
+    """Which weight of a square kernel joins which output and input position of a square image.
 
     Returns:
-        float32 `(outputs * inputs, kernel height * width)`, 1 where it does, 0 elsewhere.
+        float32 `(outputs * inputs, kernel ** 2)`, 1 where it does, 0 elsewhere.
     """
-    along = [_taps_along(size, reach, stride) for size, reach in zip(image, kernel, strict=True)]
-    taps = np.einsum("pqi,rsj->prqsij", *along)
-    return taps.reshape(-1, kernel[0] * kernel[1])
-
-
-def _taps_along(size: int, kernel: int, stride: int) -> np.ndarray:
-    """The same along one axis: float32 `(outputs, inputs, kernel)`."""
     outputs = -(-size // stride)
     before = max((outputs - 1) * stride + kernel - size, 0) // 2  # TensorFlow's "same"
     output, position, tap = np.ogrid[:outputs, :size, :kernel]
-    return (output * stride - before + tap == position).astype("float32")
+    along = (output * stride - before + tap == position).astype("float32")
+    return np.einsum("pri,qsj->pqrsij", along, along).reshape(-1, kernel**2)
+
+
+def rebuild(model: keras.Model, inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """Copy a network onto `inputs`, layer by layer, for inference and fine-tuning.
+
+    Layers keep their order, names and weights; those that scale the input are named for that. Batch
+    norms become `InferenceBatchNormalization`, and nothing is dropped.
+    """
+    # `keras.models.clone_model` would give the layers a second node in a graph of their own, and
+    # `layer.output` would then name the wrong tensor.
+    tensors = {id(model.input): inputs}
+    for layer in model.layers[1:]:
+        copy, source = _for_inference(layer), layer.input
+        if isinstance(source, list):
+            outputs = copy([tensors[id(tensor)] for tensor in source])
+        else:
+            outputs = copy(tensors[id(source)])
+        copy.set_weights(layer.get_weights())
+        tensors[id(layer.output)] = outputs
+    return tensors[id(model.output)]
+
+
+def _for_inference(layer: keras.Layer) -> keras.Layer:
+    kind, config = type(layer), layer.get_config()
+    if isinstance(layer, keras.layers.BatchNormalization):
+        kind = InferenceBatchNormalization
+    elif isinstance(layer, keras.layers.Dropout):
+        config["rate"] = 0.0
+    elif isinstance(layer, keras.layers.Rescaling):
+        config["name"] = "rescale"
+    elif isinstance(layer, keras.layers.Normalization):
+        config["name"] = "rescale_normalize"
+    return kind.from_config(config)

@@ -4,6 +4,7 @@ Plain data, without Keras: a builder is imported when it is called.
 """
 
 import importlib
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,10 +51,13 @@ class Backbone:
         name: what recipes, options and records call it.
         label: what its authors call it.
         builder: "module:function", `(image_shape) -> keras.Model`: images in [0, 255] to a feature
-            map, random weights.
+            map, random weights. `backbones.build` rebuilds it for fine-tuning.
         loader: "module:function", `(model, path) -> None`: sets its weights from their file.
-        finder: "module:function", `(weights_file, *, download) -> Weights`: finds the file.
-        takes_file: whether the weights may be named as a file (`--weights-file`).
+        finder: "module:function", `(weights_file, *, download) -> backbones.Weights`: finds the
+            file, or raises `WeightsError` with the reason as half a sentence.
+        in_auto: whether "auto" tries it, in the table's order.
+        weights_file: what its authors call the file of its weights, if a user may give a copy of it
+            (`--weights-file`); "" if not.
     """
 
     name: str
@@ -61,16 +65,22 @@ class Backbone:
     builder: str
     loader: str
     finder: str
-    takes_file: bool = False
+    in_auto: bool = False
+    weights_file: str = ""
+
+    @property
+    def takes_file(self) -> bool:
+        """Whether the weights may be given as a file."""
+        return bool(self.weights_file)
 
 
 def imported(place: str) -> Callable[..., Any]:
-    """The function that a table names as "module:function"."""
+    """The function that a table names as "module:function", or "module:object.method"."""
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return operator.attrgetter(name)(importlib.import_module(module))
 
 
-def by_name(*entries) -> dict:
+def by_name(*entries: Any) -> dict[str, Any]:
     """A table: entries by their names, in order."""
     return {entry.name: entry for entry in entries}
 
@@ -111,7 +121,7 @@ MODELS: dict[str, Model] = by_name(
     ),
 )
 
-# In the order in which "auto" tries them: the last one's weights come with a dependency.
+# The weights of the last one that "auto" tries come with a dependency, so it always can be had.
 BACKBONES: dict[str, Backbone] = by_name(
     Backbone(
         name="efficientnetv2b0",
@@ -119,14 +129,16 @@ BACKBONES: dict[str, Backbone] = by_name(
         builder="cifar_helpers.models.efficientnet_v2:build",
         loader="cifar_helpers.models.efficientnet_v2:load",
         finder="cifar_helpers.models.efficientnet_v2:find",
-        takes_file=True,
+        in_auto=True,
+        weights_file="efficientnetv2-b0_notop.h5",
     ),
     Backbone(
         name="efficientnet-lite0",
         label="EfficientNet-Lite0",
-        builder="cifar_helpers.models.efficientnet_lite:build_lite0",
-        loader="cifar_helpers.models.efficientnet_lite:load_lite0",
-        finder="cifar_helpers.models.efficientnet_lite:find_lite0",
+        builder="cifar_helpers.models.efficientnet_lite:LITE0.build",
+        loader="cifar_helpers.models.efficientnet_lite:LITE0.load",
+        finder="cifar_helpers.models.efficientnet_lite:LITE0.find",
+        in_auto=True,
     ),
 )
 

@@ -1,0 +1,87 @@
+"""What a network consists of: parameters, multiply-adds, and its blocks one by one."""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from cifar_helpers.backend import keras
+from cifar_helpers.models.layers import is_head
+
+layers = keras.layers
+
+# What tables call the layers that they count; the others compute little and are left out.
+_KINDS = {
+    "Conv2D": "conv",
+    "DepthwiseConv2D": "depthwise conv",
+    "Dense": "dense",
+    "MaxPooling2D": "max pool",
+    "Resizing": "resize",
+    "InputLayer": "input",
+    "GlobalAveragePooling2D": "average pool",
+}
+
+
+def parameter_counts(model: keras.Model) -> dict[str, int]:
+    """How many weights a model has in all, and how many of them are trained as it stands.
+
+    Random-number states of dropout layers are not weights of the network and do not count.
+
+    Returns:
+        `{"total": int, "trainable": int}`.
+    """
+    return {
+        "total": sum(int(np.prod(weight.shape)) for weight in model.weights),
+        "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+    }
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Multiply-adds of one image's forward pass, convolutions and dense layers counted."""
+    return sum(_layer_multiply_adds(layer) for layer in model.layers)
+
+
+def _layer_multiply_adds(layer: keras.Layer) -> int:
+    if isinstance(layer, layers.Dense):
+        return int(np.prod(layer.kernel.shape))
+    if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+        positions = int(np.prod(layer.output.shape[1:3]))
+        return positions * int(np.prod(layer.kernel.shape))
+    return 0
+
+
+def stages(model: keras.Model) -> list[dict[str, Any]]:
+    """The model block by block, for tables and diagrams.
+
+    Returns:
+        One dict a block, in order: `name`, `detail` (what it consists of), `output_shape` (without
+        the batch), `parameters`, `multiply_adds`.
+    """
+    blocks: dict[str, list[keras.Layer]] = {}
+    for layer in model.layers:
+        blocks.setdefault(_block_name(layer), []).append(layer)
+    return [
+        {
+            "name": name,
+            "detail": _describe(members),
+            "output_shape": tuple(members[-1].output.shape[1:]),
+            "parameters": sum(layer.count_params() for layer in members),
+            "multiply_adds": sum(_layer_multiply_adds(layer) for layer in members),
+        }
+        for name, members in blocks.items()
+        if name != "rescale"  # arithmetic on the input
+    ]
+
+
+def _block_name(layer: keras.Layer) -> str:
+    """The block that a layer belongs to, from its name: `stage2_block1_conv1` -> `stage2`."""
+    if is_head(layer):
+        return "head"
+    found = re.match(r"(block|stage)\d+|[a-z]+", layer.name)
+    return found.group() if found else layer.name
+
+
+def _describe(members: list[keras.Layer]) -> str:
+    kinds = [_KINDS[type(layer).__name__] for layer in members if type(layer).__name__ in _KINDS]
+    counts = {kind: kinds.count(kind) for kind in kinds}
+    return ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in counts.items())
