@@ -1,6 +1,7 @@
 """What holds the project together: types, style, the wheel, the workflow, the words beside it."""
 
 import ast
+import dataclasses
 import itertools
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 import cifar_helpers
+from cifar_helpers import data, models, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cifar_helpers"
@@ -167,9 +169,26 @@ def test_the_workflow_takes_the_oldest_and_the_newest_python():
     assert job["strategy"]["matrix"]["python"] == [f"3.{oldest}", f"3.{int(past) - 1}"]
 
 
-def test_what_the_guide_for_contributors_names_is_there():
-    """Files, and the entries of tables with their fields."""
-    guide = written("CONTRIBUTING.md")
-    paths = re.findall(r"`((?:[\w.]+/)+[\w.]*|[\w]+\.(?:py|md|cff|toml))`", guide)
-    assert len(paths) > 10
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+def test_the_files_that_the_guide_for_contributors_names_are_there():
+    paths = re.findall(r"`((?:[\w.]+/)+[\w.]*|\w+\.(?:py|toml))`", written("CONTRIBUTING.md"))
+    named = [path for path in paths if "NAME" not in path and "MODEL" not in path]
+    assert len(named) > 20
+    assert [p for p in named if not ((ROOT / p).exists() or (PACKAGE / p).exists())] == []
+
+
+@pytest.mark.parametrize(
+    ("room", "name"),
+    [
+        (recipes, "Recipe"),
+        (models, "Model"),
+        (models, "Backbone"),
+        (data, "DataSet"),
+        (data, "Policy"),
+    ],
+)
+def test_the_guide_for_contributors_names_the_fields_that_an_entry_needs(room, name):
+    (shown,) = re.findall(rf"`{name}\(([^`]*)\)`", written("CONTRIBUTING.md"))
+    named = set(re.findall(r"(\w+)=", shown))
+    known = {field.name: field for field in dataclasses.fields(getattr(room, name))}
+    needed = {key for key, field in known.items() if field.default is dataclasses.MISSING}
+    assert needed <= named <= known.keys()

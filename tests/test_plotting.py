@@ -143,7 +143,7 @@ def test_reference_recipes_are_lighter_shades_the_later_the_darker(model):
     def hue(shade):
         return colors.rgb_to_hsv(colors.to_rgb(shade))[0]
 
-    names = [recipe.name for recipe in recipes.of_model(model) if recipe.reference]
+    names = [recipe.name for recipe in recipes.of_model(model) if recipe.group == "reference"]
     shades = [plotting.color(model, name) for name in (*names, "improved")]
     assert [hue(shade) for shade in shades] == pytest.approx(
         [hue(shades[-1])] * len(shades), abs=0.01

@@ -62,7 +62,7 @@ def color(model: str, recipe: str = "") -> str:
     """
     known = models.MODELS.get(model)
     full = np.array(colors.to_rgb(known.color if known else NEUTRAL))
-    rows = [row.name for row in recipes.of_model(model) if row.reference]
+    rows = [row.name for row in recipes.of_model(model) if row.group == "reference"]
     # Equal steps from nearly white to the full colour, both of them left out.
     white = 0.9 * (len(rows) - rows.index(recipe)) / (len(rows) + 1) if recipe in rows else 0.0
     return colors.to_hex((1 - white) * full + white).upper()
