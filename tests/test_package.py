@@ -45,7 +45,8 @@ def public_functions():
     for path in sorted(PACKAGE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         # Methods of a class with a base are as that has them.
-        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.bases]
+        kinds = (node for node in tree.body if isinstance(node, ast.ClassDef))
+        classes = [kind for kind in kinds if not kind.bases and not kind.name.startswith("_")]
         for node in itertools.chain(tree.body, *(kind.body for kind in classes)):
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
