@@ -29,7 +29,8 @@ def run(*command, cwd=ROOT, **environment):
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         timeout=600,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -120,7 +121,7 @@ def test_the_wheel_can_be_imported_from_an_empty_folder(wheel, tmp_path):
     )
     environment = {"PYTHONPATH": str(target), "TF_CPP_MIN_LOG_LEVEL": "3"}
     places = run(sys.executable, "-c", program, cwd=empty, **environment).splitlines()
-    assert all(Path(place).is_relative_to(target) for place in places)
+    assert all(Path(place).resolve().is_relative_to(target.resolve()) for place in places)
     modules = [
         path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__"
     ]
