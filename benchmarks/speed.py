@@ -26,7 +26,6 @@ import numpy as np
 from cifar_helpers import data, models, narrative, recipes, results, training
 from cifar_helpers.backend import keras
 from cifar_helpers.models import backbones
-from cifar_helpers.plotting import MODEL_LABELS
 from cifar_helpers.runner import report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -468,7 +467,7 @@ def _training_table(training: dict) -> str:
         speeds = [f"{rows[name]['images_per_second']:,.0f}" for name in names]
         times = [_ratio_and_range(rows["stock Keras"], rows[name]) for name in ours.values()]
         share = f"{rows['ours']['share_of_peak']:.0%} ({rows['ours']['precision']})"
-        lines.append([f"{MODEL_LABELS[model]}, batch {batch}", *speeds, *times, share])
+        lines.append([f"{models.model_label(model)}, batch {batch}", *speeds, *times, share])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -507,7 +506,7 @@ def _other_figures(found: dict) -> str:
     return "\n".join(
         [
             f"- With both in the same number format, ours is {' and '.join(pytorch)} "
-            f"({', '.join(MODEL_LABELS[model] for model in BATCHES)}). The share of peak is that of "
+            f"({', '.join(models.model_label(model) for model in BATCHES)}). The share of peak is that of "
             f"this machine's matrix product: {peaks['float32'] / 1e9:.0f} GFLOP/s in float32, "
             f"{peaks['bfloat16'] / 1e9:.0f} in bfloat16.",
             f"- Input: rotation, shift, zoom and flip of an epoch run {input_ratio:.0f} times as "

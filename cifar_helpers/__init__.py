@@ -2,7 +2,7 @@
 
 import warnings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # tqdm asks notebooks for a widget package that nothing here needs.
 warnings.filterwarnings("ignore", message="IProgress not found")

@@ -1,5 +1,8 @@
 import itertools
+import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import matplotlib
 
@@ -13,7 +16,7 @@ from matplotlib import colors
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from cifar_helpers import metrics, plotting
+from cifar_helpers import metrics, models, plotting, recipes
 
 NAMES = (
     "airplane automobile bird cat deer dog frog horse ship truck".split()  # lengths vary
@@ -86,12 +89,12 @@ def comparison_rows():
     )
 
 
-def texts(figure):
-    """Every text a reader sees, line breaks as spaces."""
-    figure.draw_without_rendering()  # tick labels are made on drawing
+def texts(drawn):
+    """Every text of a figure, or of some axes, that a reader sees; line breaks as spaces."""
+    (drawn if isinstance(drawn, Figure) else drawn.figure).draw_without_rendering()  # tick labels
     return [
         text.get_text().replace("\n", " ")
-        for text in figure.findobj(Text)
+        for text in drawn.findobj(Text)
         if text.get_visible() and text.get_text()
     ]
 
@@ -124,39 +127,56 @@ def test_style_has_no_text_below_nine_points():
 
 
 def test_models_have_different_colours_and_labels():
-    assert plotting.MODEL_COLORS.keys() == plotting.MODEL_LABELS.keys()
-    assert len(set(plotting.MODEL_COLORS.values())) == 4
+    entries = models.MODELS.values()
+    assert len({plotting.color(entry.name) for entry in entries}) == len(entries)
+    assert len({entry.label for entry in entries}) == len(entries)
 
 
-def test_recipes_are_lighter_shades_of_their_model():
+def test_improved_and_unknown_recipes_have_the_models_full_colour():
+    full = models.MODELS["vgg10"].color
+    assert plotting.color("vgg10") == plotting.color("vgg10", "improved") == full
+    assert plotting.color("vgg10", "one of my own") == full
+
+
+@pytest.mark.parametrize("model", models.MODELS)
+def test_reference_recipes_are_lighter_shades_the_later_the_darker(model):
     def hue(shade):
         return colors.rgb_to_hsv(colors.to_rgb(shade))[0]
 
-    full, light = plotting.color("vgg10", "improved"), plotting.color("vgg10", "base")
-    assert full == plotting.MODEL_COLORS["vgg10"] != light
-    assert hue(light) == pytest.approx(hue(full), abs=0.01)
-    assert sum(colors.to_rgb(light)) > sum(colors.to_rgb(full))
+    names = [recipe.name for recipe in recipes.of_model(model) if recipe.group == "reference"]
+    shades = [plotting.color(model, name) for name in (*names, "improved")]
+    assert [hue(shade) for shade in shades] == pytest.approx(
+        [hue(shades[-1])] * len(shades), abs=0.01
+    )
+    light = [sum(colors.to_rgb(shade)) for shade in shades]
+    assert light == sorted(light, reverse=True)
+    assert min(np.diff(light[::-1])) > 0.15, "shades that readers cannot tell apart"
+    assert light[0] < 2.9, "a shade that does not stand out from the page"
+
+
+def test_shades_do_not_hang_on_what_recipes_are_called(monkeypatch):
+    renamed = [replace(recipe, name=f"row {n}") for n, recipe in enumerate(recipes.RECIPES)]
+    before = [plotting.color(recipe.model, recipe.name) for recipe in recipes.RECIPES]
+    monkeypatch.setattr(recipes, "RECIPES", tuple(renamed))
+    assert [plotting.color(recipe.model, recipe.name) for recipe in renamed] == before
 
 
 def test_unknown_models_are_grey():
-    assert plotting.color("another") not in plotting.MODEL_COLORS.values()
+    red, green, blue = colors.to_rgb(plotting.color("another"))
+    assert max(red, green, blue) - min(red, green, blue) < 0.1
 
 
 def test_a_model_has_the_same_colour_in_every_figure(record):
-    full = colors.to_rgba(plotting.MODEL_COLORS["resnet20"])
+    full = colors.to_rgba(models.MODELS["resnet20"].color)
     curves = plotting.learning_curves({"improved": history(3)}, model="resnet20")
-    named = plotting.learning_curves({"ResNet-20, improved": history(3)})
-    classes = plotting.per_class_bars(record["per_class"], 0.7, NAMES, model="resnet20")
-    reliability = plotting.calibration(record["calibration"], model="resnet20")
+    classes, _, _, reliability = plotting.dashboard(record).axes
     rows = comparison_rows().assign(model="resnet20", recipe="improved")
     used = [
         curves.axes[0].lines[1].get_color(),
-        named.axes[0].lines[1].get_color(),
-        bars(classes.axes[0])[0].get_facecolor(),
-        reliability.axes[0].collections[-1].get_facecolor()[0],
+        bars(classes)[0].get_facecolor(),
+        reliability.collections[-1].get_facecolor()[0],
         bars(plotting.model_comparison(rows).axes[0])[0].get_facecolor(),
         plotting.cost_accuracy(rows).axes[0].collections[0].get_facecolor()[0],
-        bars(plotting.dashboard(record).axes[0])[0].get_facecolor(),
     ]
     assert [colors.to_rgba(shade) for shade in used] == [full] * len(used)
 
@@ -301,10 +321,39 @@ def test_gap_is_training_minus_validation_accuracy_in_points(gap, shown):
     assert shown in texts(plotting.learning_curves({"a": history(10, gap)}))
 
 
-def test_gap_is_that_of_the_last_epoch():
+def test_gap_is_that_of_the_last_epoch_where_its_weights_were_kept():
     run = history(3, gap=0.01)
     run["accuracy"][-1] = run["val_accuracy"][-1] + 0.2
-    assert "gap +20.0 points" in texts(plotting.learning_curves({"a": run}))
+    for kept in (None, {}, {"a": 3}):
+        shown = texts(plotting.learning_curves({"a": run}, kept_epochs=kept))
+        assert {"gap +20.0 points", "gap at the last epoch"} <= set(shown)
+        assert "epoch whose weights were kept" not in shown
+
+
+def test_an_epoch_that_early_stopping_went_back_to_is_marked_with_its_gap():
+    run, other = history(30), history(30)
+    run["accuracy"][24] = run["val_accuracy"][24] + 0.123
+    figure = plotting.learning_curves({"a": run, "b": other}, kept_epochs={"a": 25, "b": 30})
+    shown = texts(figure)
+    assert {"gap +12.3 points at epoch 25", "gap +5.0 points"} <= set(shown)
+    assert {"epoch whose weights were kept", "gap at the kept epoch"} <= set(shown)
+    for axes, key in zip(figure.axes[::2], ("val_accuracy", "val_loss"), strict=True):
+        (mark,) = (line for line in axes.lines if len(line.get_xdata()) == 1)
+        assert mark.get_xydata().tolist() == [[25, run[key][24]]]
+    assert not any(len(line.get_xdata()) == 1 for axes in figure.axes[1::2] for line in axes.lines)
+    gap = figure.axes[0].lines[-1]
+    assert gap.get_xdata()[0] == 25
+    assert sorted(gap.get_ydata()) == [run["val_accuracy"][24], run["accuracy"][24]]
+
+
+def test_a_published_run_shows_the_kept_epochs_gap():
+    path = Path(__file__).parents[1] / "results" / "vgg10" / "callbacks" / "seed0.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    kept, accuracies = record["epochs"]["best"], record["history"]
+    assert kept < record["epochs"]["run"]
+    gap = 100 * (accuracies["accuracy"][kept - 1] - accuracies["val_accuracy"][kept - 1])
+    figure = plotting.learning_curves({"callbacks": accuracies}, kept_epochs={"callbacks": kept})
+    assert f"gap {gap:+.1f} points at epoch {kept}" in texts(figure)
 
 
 def test_start_of_fine_tuning_is_marked_where_there_is_one():
@@ -356,51 +405,50 @@ def test_learning_curves_need_a_run():
 # One model on the test set
 
 
-def test_per_class_bars_show_each_class_and_the_overall_accuracy(record):
-    figure = plotting.per_class_bars(record["per_class"], 0.7012, NAMES, model="resnet20")
-    (axes,) = figure.axes
-    values = [row["accuracy"] for row in record["per_class"]]
+def test_classes_go_from_best_to_worst_beside_the_overall_accuracy(record):
+    axes = plotting.dashboard({**record, "test": {"accuracy": 0.7012}}).axes[0]
+    rows = sorted(record["per_class"], key=lambda row: -row["accuracy"])
+    values = [row["accuracy"] for row in rows]
     assert [bar.get_width() for bar in bars(axes)] == pytest.approx(values)
+    assert axes.yaxis_inverted()
     assert axes.lines[0].get_xdata()[0] == 0.7012
-    assert {f"{100 * value:.1f} %" for value in values} | {"overall 70.1 %"} <= set(texts(figure))
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(NAMES)
+    assert {f"{100 * value:.1f} %" for value in values} | {"overall 70.1 %"} <= set(texts(axes))
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [row["class"] for row in rows]
 
 
-def test_per_class_bars_go_from_best_to_worst_without_an_order(record):
-    (axes,) = plotting.per_class_bars(record["per_class"], 0.7).axes
-    widths = [bar.get_width() for bar in bars(axes)]
-    assert widths == sorted(widths, reverse=True)
-
-
-def test_confused_pairs_show_both_classes_and_the_count():
+def test_confused_pairs_show_both_classes_and_the_count(record):
     pairs = [
         {"true": "dog", "predicted": "cat", "count": 73},
         {"true": "cat", "predicted": "dog", "count": 70},
     ]
-    figure = plotting.confused_pairs(pairs)
-    assert [bar.get_width() for bar in bars(figure.axes[0])] == [73, 70]
-    assert {"dog → cat", "cat → dog", "73", "70"} <= set(texts(figure))
+    axes = plotting.dashboard({**record, "confused_pairs": pairs}).axes[1]
+    assert [bar.get_width() for bar in bars(axes)] == [73, 70]
+    assert {"dog → cat", "cat → dog", "73", "70"} <= set(texts(axes))
 
 
-def test_confused_pairs_of_a_model_without_mistakes_are_drawn_empty():
-    figure = plotting.confused_pairs([])
+def test_confused_pairs_of_a_model_without_mistakes_are_drawn_empty(record):
+    figure = plotting.dashboard({**record, "confused_pairs": []})
     figure.draw_without_rendering()
-    assert bars(figure.axes[0]) == []
+    assert bars(figure.axes[1]) == []
 
 
-def test_confusion_matrix_shows_counts_and_shares_of_the_true_class():
-    figure = plotting.confusion_matrix([[3, 1], [0, 6]], ["cat", "dog"])
-    assert {"3 75.0 %", "1 25.0 %", "0 0.0 %", "6 100.0 %"} <= set(texts(figure))
+def test_confusion_matrix_shows_counts_coloured_by_their_share_of_the_true_class(record):
+    matrix = {"confusion_matrix": [[3, 1], [0, 6]]}
+    axes = plotting.dashboard({**record, **matrix}, class_names=["cat", "dog"]).axes[2]
+    assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "6"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     np.testing.assert_allclose(
-        figure.axes[0].collections[0].get_array().reshape(2, 2), [[0.75, 0.25], [0, 1]]
+        axes.collections[0].get_array().reshape(2, 2), [[0.75, 0.25], [0, 1]]
     )
 
 
-def test_confusion_matrix_takes_a_class_without_images():
-    assert "0 0.0 %" in texts(plotting.confusion_matrix([[0, 0], [0, 6]], ["cat", "dog"]))
+def test_confusion_matrix_takes_a_class_without_images(record):
+    matrix = {"confusion_matrix": [[0, 0], [0, 6]]}
+    axes = plotting.dashboard({**record, **matrix}, class_names=["cat", "dog"]).axes[2]
+    np.testing.assert_array_equal(axes.collections[0].get_array().reshape(2, 2), [[0, 0], [0, 1]])
 
 
-def test_calibration_draws_a_dot_a_bin_growing_with_its_count():
+def test_calibration_draws_a_dot_a_bin_growing_with_its_count(record):
     diagram = {
         "ece": 0.032,
         "bins": [
@@ -408,13 +456,12 @@ def test_calibration_draws_a_dot_a_bin_growing_with_its_count():
             {"low": 0.9, "high": 1.0, "confidence": 0.97, "accuracy": 0.93, "count": 90},
         ],
     }
-    figure = plotting.calibration(diagram, model="vgg10")
-    (axes,) = figure.axes
+    axes = plotting.dashboard({**record, "calibration": diagram}).axes[3]
     dots = axes.collections[-1]
     np.testing.assert_allclose(dots.get_offsets(), [[0.45, 0.5], [0.97, 0.93]])
     small, large = dots.get_sizes()
     assert small < large
-    assert "3.2 points" in axes.get_title()
+    assert "3.2 %" in axes.get_title()
     assert axes.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
 
 
@@ -474,11 +521,6 @@ def test_model_comparison_without_published_figures_has_no_mark_and_no_legend(re
         assert not any(line.get_marker() == "D" for line in figure.axes[0].lines)
 
 
-def test_rows_without_labels_are_called_by_model_and_recipe():
-    figure = plotting.model_comparison(comparison_rows().drop(columns="label"))
-    assert {"Baseline CNN, reference", "EfficientNet transfer, 96px"} <= set(texts(figure))
-
-
 def test_long_row_labels_do_not_overlap():
     label = "EfficientNet transfer (efficientnet-lite0, 224 px), improved with a longer name"
     figure = plotting.model_comparison(comparison_rows().assign(label=label))
@@ -500,8 +542,9 @@ def test_missing_columns_are_named():
 def test_labels_of_cost_and_accuracy_do_not_overlap(x):
     rows = pd.DataFrame(
         {
-            "model": list(plotting.MODEL_COLORS) * 2,
+            "model": list(models.MODELS) * 2,
             "recipe": ["reference"] * 4 + ["improved"] * 4,
+            "label": [f"{entry.label}, {n}" for n in (1, 2) for entry in models.MODELS.values()],
             "accuracy": [0.68, 0.82, 0.88, 0.90, 0.79, 0.86, 0.91, 0.96],
             "x": x,
         }
@@ -562,15 +605,11 @@ def test_every_figure_draws_at_a_notebook_pages_width(record, predicted):
         plotting.mistakes(images, labels, probabilities, NAMES),
         plotting.architecture([stage(number) for number in range(12)], "Title"),
         plotting.learning_curves({"a": history(20), "b": history(30)}),
-        plotting.per_class_bars(record["per_class"], 0.7),
-        plotting.confused_pairs(record["confused_pairs"]),
-        plotting.confusion_matrix(record["confusion_matrix"], NAMES),
-        plotting.calibration(record["calibration"]),
         plotting.dashboard(record),
         plotting.model_comparison(comparison_rows()),
         plotting.cost_accuracy(comparison_rows()),
         plotting.heat_map(pd.DataFrame(np.eye(10), index=NAMES)),
-        plotting.agreement(np.eye(4), list(plotting.MODEL_LABELS.values())),
+        plotting.agreement(np.eye(4), [entry.label for entry in models.MODELS.values()]),
     ]
     for figure in figures:
         assert isinstance(figure, Figure)

@@ -1,43 +1,28 @@
-"""The study's figures: arrays and records in, a matplotlib Figure out."""
+"""The study's figures: arrays and records in, a matplotlib Figure out.
 
-from cifar_helpers.plotting.figures import (
-    MODEL_COLORS,
-    MODEL_LABELS,
-    agreement,
-    architecture,
-    augmentation_grid,
-    calibration,
-    color,
-    confused_pairs,
-    confusion_matrix,
-    cost_accuracy,
-    dashboard,
-    heat_map,
-    learning_curves,
-    mistakes,
-    model_comparison,
-    per_class_bars,
-    sample_grid,
-    use_style,
-)
+A figure is closed in pyplot as soon as it is made: as the last line of a notebook cell it is shown
+once, and none stays in memory. Accuracies, probabilities and shares are fractions in [0, 1].
+"""
+
+from cifar_helpers.plotting.architecture import architecture
+from cifar_helpers.plotting.comparison import cost_accuracy, model_comparison
+from cifar_helpers.plotting.curves import learning_curves
+from cifar_helpers.plotting.evaluation import dashboard
+from cifar_helpers.plotting.heat_maps import agreement, heat_map
+from cifar_helpers.plotting.images import augmentation_grid, mistakes, sample_grid
+from cifar_helpers.plotting.style import color, use_style
 
 __all__ = [
-    "MODEL_COLORS",
-    "MODEL_LABELS",
     "agreement",
     "architecture",
     "augmentation_grid",
-    "calibration",
     "color",
-    "confused_pairs",
-    "confusion_matrix",
     "cost_accuracy",
     "dashboard",
     "heat_map",
     "learning_curves",
     "mistakes",
     "model_comparison",
-    "per_class_bars",
     "sample_grid",
     "use_style",
 ]

@@ -1,0 +1,133 @@
+"""The rows of the study side by side: accuracy, and accuracy against cost."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
+
+from cifar_helpers.plotting import style
+from cifar_helpers.text import percent
+
+# Where a dot's label may stand, in points right of and above it; the near ones first.
+_LABEL_PLACES = [(9, 0), (-9, 0), (0, 11), (0, -11), (9, 11), (9, -11), (-9, 11), (-9, -11)]
+_LABEL_PLACES += [(side * 16, up) for up in (22, -22, 36, -36, 50, -50) for side in (1, -1)]
+
+
+def model_comparison(rows: pd.DataFrame) -> Figure:
+    """Test accuracy of each row of the study, with its interval and the published figure.
+
+    Args:
+        rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `low`, `high` and,
+            optionally, `reference`; one bar a row, from the top. Missing values leave out the
+            interval or the mark.
+
+    Raises:
+        ValueError: without one of the columns.
+    """
+    _require(rows, "model", "recipe", "label", "accuracy", "low", "high")
+    labels = style.wrapped(rows["label"], 40)
+    figure = style.new_figure(style.WIDTH, 1.1 + style.row_height(labels) * len(rows))
+    axes = figure.subplots()
+    places = np.arange(len(rows))
+    accuracy, low, high, reference = (
+        pd.to_numeric(rows.get(column, pd.Series(np.nan, rows.index))).to_numpy(float)
+        for column in ("accuracy", "low", "high", "reference")
+    )
+    axes.barh(places, accuracy, color=_shades(rows), height=0.7)
+    bars = {"fmt": "none", "ecolor": style.TEXT, "elinewidth": 1.2, "capsize": 3, "zorder": 4}
+    axes.errorbar(accuracy, places, xerr=[accuracy - low, high - accuracy], **bars)
+    if np.isfinite(reference).any():
+        axes.plot(reference, places, "D", ms=6, mfc="white", mec="black", label="published figure")
+        figure.legend(loc="outside lower right")
+    ends = np.nanmax([accuracy, high, reference], axis=0)
+    beside = {"textcoords": "offset points", "va": "center", "size": style.SMALL}
+    for place, end, value in zip(places, ends, accuracy, strict=True):
+        axes.annotate(percent(value), (end, place), (8, 0), **beside)
+    axes.set_yticks(places, labels)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0, 1.1), xlabel="test accuracy")
+    style.percent_axis(axes.xaxis)
+    axes.set_xticks(np.arange(0, 1.01, 0.1))
+    axes.grid(False, axis="y")
+    return figure
+
+
+def cost_accuracy(rows: pd.DataFrame, *, x_label: str = "cost") -> Figure:
+    """Test accuracy against a cost on a logarithmic axis, a labelled dot a row.
+
+    Args:
+        rows: columns `model`, `recipe`, `label` (what readers see), `accuracy` and `x`, the cost,
+            above 0.
+        x_label: what the cost is, with its unit.
+
+    Raises:
+        ValueError: without one of the columns, or for a cost that is not above 0.
+    """
+    _require(rows, "model", "recipe", "label", "accuracy", "x")
+    if not (rows["x"] > 0).all():
+        raise ValueError(f"x must be above 0 on a logarithmic axis; received {rows['x'].tolist()}.")
+    figure = style.new_figure(style.WIDTH, 4.8)
+    axes = figure.subplots()
+    axes.scatter(rows["x"], rows["accuracy"], s=90, c=_shades(rows), edgecolors="white", zorder=3)
+    axes.set(xscale="log", xlabel=x_label, ylabel="test accuracy")
+    axes.margins(x=0.2, y=0.15)
+    wide = rows["x"].max() > 4 * rows["x"].min()
+    axes.xaxis.set_major_locator(
+        ticker.LogLocator(subs=(1, 2, 5), numticks=12) if wide else ticker.MaxNLocator(6)
+    )
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    style.percent_axis(axes.yaxis)
+    _place_labels(axes, rows[["x", "accuracy"]].to_numpy(float), style.wrapped(rows["label"], 40))
+    return figure
+
+
+def _require(rows: pd.DataFrame, *columns: str) -> None:
+    absent = [column for column in columns if column not in rows]
+    if absent:
+        raise ValueError(
+            f"rows must have the columns {', '.join(columns)}; received "
+            f"{', '.join(map(str, rows.columns))}, without {', '.join(absent)}."
+        )
+
+
+def _shades(rows: pd.DataFrame) -> list[str]:
+    return [style.color(*pair) for pair in zip(rows["model"], rows["recipe"], strict=True)]
+
+
+def _place_labels(axes: Axes, dots: np.ndarray, labels: list[str]) -> None:
+    """Write each label beside its dot, at the first of some fixed places that is still free."""
+    axes.figure.draw_without_rendering()  # settles the layout that the extents depend on
+    inside = axes.get_window_extent()
+    centres = axes.transData.transform(dots)
+    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in centres]
+    for number in np.argsort(dots[:, 0], kind="stable"):
+        for place in (*_LABEL_PLACES, None):
+            text = _write_label(axes, labels[number], dots[number], place or _LABEL_PLACES[0])
+            box = Text.get_window_extent(text)  # of the text alone, without its line
+            free = inside.count_contains(box.get_points()) == 2 and not box.count_overlaps(taken)
+            if free or place is None:
+                break
+            text.remove()
+        taken.append(box)
+
+
+def _write_label(axes: Axes, label: str, dot: np.ndarray, place: tuple[int, int]) -> Annotation:
+    side = np.sign(place[0])
+    # A label further off needs a line to its dot.
+    line = {"arrowstyle": "-", "color": style.NEUTRAL, "lw": 0.7, "relpos": (side < 0, 0.5)}
+    text = axes.annotate(
+        label,
+        dot,
+        place,
+        textcoords="offset points",
+        ha={1: "left", 0: "center", -1: "right"}[side],
+        va="center",
+        size=style.SMALL,
+        arrowprops=line if abs(place[1]) > 15 else None,
+    )
+    text.set_in_layout(False)
+    text.get_window_extent()  # moves it to its place
+    return text

@@ -1,0 +1,141 @@
+"""Images: of each class, augmented, wrongly classified."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+
+from cifar_helpers import metrics
+from cifar_helpers.plotting import style
+from cifar_helpers.text import percent
+
+_GAP = 2  # pixels between the images of a grid
+
+
+def sample_grid(
+    images: np.ndarray, labels: npt.ArrayLike, class_names: Sequence[str], *, per_class: int = 6
+) -> Figure:
+    """The first images of each class, a column a class.
+
+    Args:
+        images: uint8 `(n, height, width, 3)`.
+        labels: integers `(n,)`.
+        class_names: one name a class.
+        per_class: images of a class; places stay empty where there are fewer.
+    """
+    images, labels = _same_length(images=images, labels=labels)
+    tiles = np.full((per_class, len(class_names), *images.shape[1:]), 255, np.uint8)
+    for number in range(len(class_names)):
+        found = images[labels == number][:per_class]
+        tiles[: len(found), number] = found
+    figure = style.new_figure(style.WIDTH, style.WIDTH / len(class_names) * per_class + 0.4)
+    axes = figure.subplots()
+    _draw_picture(axes, _picture(tiles))
+    size = tiles.shape[3]
+    centres = np.arange(len(class_names)) * (size + _GAP) + (size - 1) / 2
+    axes.set_xticks(centres, style.wrapped(class_names))
+    return figure
+
+
+def augmentation_grid(images: np.ndarray, augmented: np.ndarray) -> Figure:
+    """Images and what augmentation makes of them, an image a row.
+
+    Args:
+        images: uint8 `(k, height, width, 3)`, as they are stored.
+        augmented: uint8 `(k, m, height, width, 3)`, m variants of each.
+    """
+    images, augmented = _same_length(images=images, augmented=augmented)
+    columns = augmented.shape[1] + 1.3
+    figure = style.new_figure(style.WIDTH, style.WIDTH / columns * len(images) + 0.4)
+    axes = figure.subplots()
+    left, right = _picture(images[:, None]), _picture(augmented)
+    between = np.full((len(left), 6, 3), 255, np.uint8)
+    _draw_picture(axes, np.concatenate([left, between, right], axis=1))
+    start = left.shape[1]
+    centres = [start / 2, start + between.shape[1] + right.shape[1] / 2]
+    axes.set_xticks(centres, ["original", "augmented"])
+    return figure
+
+
+def mistakes(
+    images: np.ndarray,
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    class_names: Sequence[str],
+    *,
+    count: int = 12,
+    indices: npt.ArrayLike | None = None,
+) -> Figure:
+    """Wrongly classified images with their true class, the predicted one and its probability.
+
+    Args:
+        images: uint8 `(n, height, width, 3)`.
+        labels: integers `(n,)`.
+        probabilities: float `(n, classes)`.
+        class_names: one name a class.
+        count: how many to show at the most.
+        indices: integers, the images to show; None for the most confident mistakes.
+    """
+    if indices is None:
+        indices = metrics.most_confident_mistakes(labels, probabilities, count)
+    indices = np.asarray(indices, dtype=int)[:count]
+    rows = max(1, math.ceil(len(indices) / 6))
+    figure = style.new_figure(style.WIDTH, 0.3 + 2.0 * rows)
+    figure.suptitle("Wrong predictions: true → predicted class, with the model's confidence")
+    draw_mistakes(figure, (rows, 6), images, labels, probabilities, class_names, indices)
+    return figure
+
+
+def draw_mistakes(
+    figure: FigureBase,
+    shape: tuple[int, int],
+    images: np.ndarray,
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    class_names: Sequence[str],
+    indices: np.ndarray,
+) -> None:
+    """Draw chosen images, as `mistakes` describes them, in `shape` rows and columns."""
+    images, labels, probabilities = _same_length(
+        images=images, labels=labels, probabilities=probabilities
+    )
+    panels = figure.subplots(*shape, squeeze=False).ravel()
+    for axes in panels:
+        axes.axis("off")
+    for axes, index in zip(panels, indices, strict=False):
+        predicted = int(probabilities[index].argmax())
+        axes.imshow(images[index], interpolation="nearest")
+        pair = textwrap.fill(f"{class_names[labels[index]]} → {class_names[predicted]}", 20)
+        confidence = percent(float(probabilities[index, predicted]))
+        axes.set_title(f"{pair}\n{confidence}", size=style.SMALL, weight="normal")
+    if not len(indices):
+        figure.text(0.5, 0.5, "No wrong predictions", ha="center", va="center")
+
+
+def _same_length(**arrays: npt.ArrayLike) -> list[np.ndarray]:
+    found = {name: np.asarray(values) for name, values in arrays.items()}
+    if len({len(values) for values in found.values()}) > 1:
+        received = ", ".join(f"{name} of length {len(values)}" for name, values in found.items())
+        raise ValueError(f"all arrays must be of the same images; received {received}.")
+    return list(found.values())
+
+
+def _picture(tiles: np.ndarray) -> np.ndarray:
+    """Images `(rows, columns, height, width, 3)` as one: far quicker to draw than axes for each."""
+    rows, _, height, _, _ = tiles.shape
+    margins = ((0, 0), (0, 0), (0, _GAP), (0, _GAP), (0, 0))
+    padded = np.pad(tiles, margins, constant_values=255)
+    picture = padded.transpose(0, 2, 1, 3, 4).reshape(rows * (height + _GAP), -1, 3)
+    return picture[:-_GAP, :-_GAP]
+
+
+def _draw_picture(axes: Axes, picture: np.ndarray) -> None:
+    axes.imshow(picture, interpolation="nearest")
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+    axes.set_yticks([])
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)

@@ -1,0 +1,98 @@
+"""How all figures look: sizes, fonts, the colours of models and recipes, percentages."""
+
+import textwrap
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import colors, ticker
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+
+from cifar_helpers import models, recipes
+from cifar_helpers.text import percent
+
+NEUTRAL, MISTAKE, TEXT, SHADED = "#56646F", "#D55E00", "#333333", "#F0F0F0"
+WIDTH = 9.5  # inches: a notebook page at 100 dots an inch
+SMALL = 9  # points
+ROW = 0.36  # inches, the height of a horizontal bar and the space around it
+_STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 100,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 10,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "text.color": TEXT,
+    "axes.labelcolor": TEXT,
+    "xtick.color": TEXT,
+    "ytick.color": TEXT,
+}
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults for pages about 9.5 inches wide: text of 9 points and up."""
+    plt.rcParams.update(_STYLE)
+
+
+def color(model: str, recipe: str = "") -> str:
+    """The colour of a model in every figure; its reference recipes are lighter shades of it.
+
+    Args:
+        model: one of `models.MODELS`; grey for any other.
+        recipe: one of the model's reference recipes, the later in the table the darker; all others
+            have the full colour.
+
+    Returns:
+        A hexadecimal RGB colour.
+    """
+    known = models.MODELS.get(model)
+    full = np.array(colors.to_rgb(known.color if known else NEUTRAL))
+    rows = [row.name for row in recipes.of_model(model) if row.group == "reference"]
+    # Equal steps from nearly white to the full colour, both of them left out.
+    white = 0.9 * (len(rows) - rows.index(recipe)) / (len(rows) + 1) if recipe in rows else 0.0
+    return colors.to_hex((1 - white) * full + white).upper()
+
+
+def new_figure(width: float, height: float, layout: str = "constrained") -> Figure:
+    """An empty figure; sizes in inches."""
+    # Made by pyplot so that notebooks know how to show it, closed so that they show it once.
+    figure = plt.figure(figsize=(width, height), layout=layout)
+    plt.close(figure)
+    return figure
+
+
+def percent_axis(axis: Axis) -> None:
+    """Label an axis of fractions in per cent, with as many decimals as its ticks need."""
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{round(100 * value, 2):g} %"))
+
+
+def digits(fraction: float) -> str:
+    """A percentage without its sign, where a title or an axis has it."""
+    return percent(fraction).removesuffix(" %")
+
+
+def wrapped(names: Iterable, width: int = 12) -> list[str]:
+    """Names broken into lines of at most `width` characters; longer words stay whole."""
+    # Hyphens are kept together where there is room: "efficientnet-lite0".
+    wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=width < 20)
+    return [wrapper.fill(str(name)) for name in names]
+
+
+def row_height(labels: list[str]) -> float:
+    """Inches from one row to the next, so that labels of several lines do not touch."""
+    return ROW + 0.16 * max((label.count("\n") for label in labels), default=0)
