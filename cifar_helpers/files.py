@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,9 +27,26 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             # Else the name may outlive a power cut, and the content not.
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        move(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Move a file to a name that may be taken.
+
+    Windows refuses while somebody reads the file of that name: it is tried again for a second.
+
+    Raises:
+        OSError: if it cannot be moved.
+    """
+    for pause in (0.01, 0.1, 0.3, 0.6):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(source, target)
 
 
 def write_json(path: Path, content: Any) -> None:

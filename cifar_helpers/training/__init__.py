@@ -1,19 +1,16 @@
-"""Training a recipe on the splits: seeding, compiling, fitting, resuming, evaluating."""
+"""Training a recipe on the splits: seeding, compiling, fitting, resuming, evaluating.
 
-from cifar_helpers.training.train import (
-    PRECISIONS,
-    Run,
-    WarmupDecay,
-    build,
-    compile_for,
-    evaluate,
-    fastest_precision,
-    feed,
-    plan,
-    predict,
-    set_seed,
-    train,
-)
+A training that was interrupted resumes after its last finished epoch; one whose record is found is
+not trained again.
+"""
+
+from cifar_helpers.training.feeding import feed, predict
+from cifar_helpers.training.optimizers import WarmupDecay, compile_for
+from cifar_helpers.training.plans import plan, train_size
+from cifar_helpers.training.precision import PRECISIONS, fastest_precision
+from cifar_helpers.training.records import weights_digest
+from cifar_helpers.training.runs import Run
+from cifar_helpers.training.trainings import build, evaluate, set_seed, train
 
 __all__ = [
     "PRECISIONS",
@@ -28,4 +25,6 @@ __all__ = [
     "predict",
     "set_seed",
     "train",
+    "train_size",
+    "weights_digest",
 ]

@@ -1,0 +1,90 @@
+"""What the frozen part of a network makes of each image: computed once, not in every epoch."""
+
+import numpy as np
+
+from cifar_helpers import cache, data, hardware, models
+from cifar_helpers.backend import keras
+from cifar_helpers.recipes import Phase
+from cifar_helpers.training.feeding import in_order, predict
+from cifar_helpers.training.records import weights_digest
+from cifar_helpers.training.runs import Run
+
+
+def phase_inputs(
+    run: Run, phase: Phase, epoch: int
+) -> tuple[data.Batches, keras.Model, data.Batches]:
+    """What a phase trains, and on what: images, or what the frozen part makes of them.
+
+    Args:
+        run: with its model; the layers that the phase trains are unfrozen.
+        phase: one of the recipe's.
+        epoch: epochs of the run that are finished.
+
+    Returns:
+        Batches to train on, the network that takes them, and batches to validate on.
+    """
+    model, train, validation = run.model, run.splits.train, run.splits.validation
+    options = {"batch_size": phase.batch_size, "seed": run.seed, "epoch": epoch}
+    if models.MODELS[run.recipe.model].has_backbone:
+        models.fine_tune(model, layers=phase.unfrozen)
+        # With many views of an image only the pooled features are cached, of two of them.
+        views = _views(run.recipe.augmentation)
+        if phase.unfrozen == 0 or (phase.unfrozen and views is not None):
+            trunk, tail = models.split(model)
+            images = [train.images, train.images[:, :, ::-1]][: views or 2]
+            batches = ViewBatches(
+                [_activations(run, trunk, view) for view in images], train.labels, **options
+            )
+            held_out = _activations(run, trunk, validation.images)
+            return batches, tail, in_order(tail, held_out, validation.labels)
+    batches = data.Batches(train.images, train.labels, policy=run.recipe.augmentation, **options)
+    return batches, model, in_order(model, validation.images, validation.labels)
+
+
+def _views(augmentation: str) -> int | None:
+    return {"none": 1, "flip": 2}.get(augmentation)
+
+
+def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray:
+    """What the frozen part of a network makes of images, float16, from the cache if it is there."""
+
+    def compute() -> np.ndarray:
+        # Of order one, so that float16 keeps three digits in half the room.
+        activations = predict(trunk, images).astype("float16")
+        if not np.isfinite(activations).all():
+            raise ValueError(f"activations at {trunk.layers[-1].name} are too large for float16.")
+        return activations
+
+    if not run.backbone:  # random weights: nobody will ask for them again
+        return compute()
+    key = {
+        "weights": weights_digest(trunk),
+        "network": trunk.to_json(),
+        "images": cache.digest(images),
+        "versions": {name: hardware.versions().get(name) for name in ("keras", "cifar-helpers")},
+    }
+    return cache.cached(key, compute)
+
+
+class ViewBatches(data.Batches):
+    """Batches of activations: each epoch, each image's activations of one of its views.
+
+    Args:
+        views: one array `(n, ...)` of the images as they are, and perhaps one of them mirrored.
+        labels: int64 `(n,)`.
+        batch_size: images a batch.
+        options: as of `data.Batches`.
+    """
+
+    def __init__(self, views: list[np.ndarray], labels: np.ndarray, batch_size: int, **options):
+        self.views = views
+        super().__init__(views[0], labels, batch_size, **options)
+        self._first = np.random.default_rng(self.seed).integers(0, 2, size=len(labels))
+
+    def _take(self, chosen: np.ndarray) -> np.ndarray:
+        # The same alternation as of flipped images: two epochs in a row show both views.
+        view = (self._first[chosen] + self.epoch) % len(self.views)
+        taken = self.views[0][chosen]
+        if len(self.views) > 1:
+            taken[view == 1] = self.views[1][chosen[view == 1]]
+        return taken

@@ -1,0 +1,108 @@
+"""What a network minimises, by which steps, and what compiles it for a phase."""
+
+import math
+
+from cifar_helpers import models
+from cifar_helpers.backend import keras, on_tensorflow_cpu
+from cifar_helpers.recipes import Phase
+
+_SHORT_STEP = 5e8  # multiply-adds of the forward pass
+
+
+def compile_for(model: keras.Model, phase: Phase, steps: int, label_smoothing: float = 0.0) -> None:
+    """Compile a network for a phase, the fastest way on this device.
+
+    Args:
+        model: from `build`, or its upper part; compiled in place.
+        phase: names the optimizer and its schedule.
+        steps: optimizer steps an epoch.
+        label_smoothing: share of the target spread evenly over the classes, in [0, 1).
+    """
+    short = phase.batch_size * models.multiply_adds(model) < _SHORT_STEP
+    model.compile(
+        optimizer=make_optimizer(phase, steps),
+        loss=SmoothedCrossEntropy(label_smoothing),
+        metrics=[
+            "accuracy",
+            keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
+        ],
+        # XLA's CPU convolutions halve the speed of these networks.
+        jit_compile=False if on_tensorflow_cpu() else "auto",
+        # Between short steps Keras' own work in Python would take a tenth of an epoch. PyTorch
+        # knows no steps together, and JAX warns of an epoch that is no multiple of them.
+        steps_per_execution=16 if short and keras.backend.backend() == "tensorflow" else 1,
+    )
+
+
+def make_optimizer(phase: Phase, steps: int) -> keras.optimizers.Optimizer:
+    """A phase's optimizer, with its schedule over `steps` steps an epoch."""
+    rate: float | WarmupDecay = phase.learning_rate
+    if phase.schedule != "constant":
+        rate = WarmupDecay(phase.learning_rate, phase.epochs * steps, phase.warmup, phase.schedule)
+    options = {"learning_rate": rate}
+    if phase.ema:
+        options |= {"use_ema": True, "ema_momentum": phase.ema}
+    if phase.weight_decay or phase.optimizer == "adamw":  # which has a default of its own
+        options["weight_decay"] = phase.weight_decay
+    if phase.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **options)
+    else:
+        kinds = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
+        optimizer = kinds[phase.optimizer](**options)
+    if phase.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+@keras.saving.register_keras_serializable(package="cifar_helpers")
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of integer labels, a share of the target spread evenly over the classes."""
+
+    def __init__(self, label_smoothing: float = 0.0, name="smoothed_cross_entropy", **options):
+        super().__init__(name=name, **options)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        """The loss of each image, `(batch,)`."""
+        labels = keras.ops.reshape(keras.ops.cast(y_true, "int32"), (-1,))
+        targets = keras.ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
+        return keras.losses.categorical_crossentropy(
+            targets, y_pred, label_smoothing=self.label_smoothing
+        )
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable(package="cifar_helpers")
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly to its peak and falls to zero at the last step.
+
+    Args:
+        peak: the highest learning rate.
+        steps: optimizer steps of the whole training.
+        warmup: share of the steps that rise, in [0, 1).
+        shape: "linear" or "cosine", the way down.
+    """
+
+    def __init__(self, peak: float, steps: int, warmup: float = 0.0, shape: str = "linear"):
+        if shape not in ("linear", "cosine"):
+            raise ValueError(f'shape must be "linear" or "cosine"; received {shape!r}.')
+        self.peak, self.steps, self.warmup, self.shape = peak, steps, warmup, shape
+
+    def __call__(self, step):
+        """The learning rate of the step, counted from 0."""
+        step = keras.ops.cast(step, "float32")
+        rising = max(1.0, self.warmup * self.steps)
+        falling = max(1.0, self.steps - self.warmup * self.steps)
+        left = keras.ops.clip((self.steps - step) / falling, 0.0, 1.0)
+        if self.shape == "cosine":
+            left = 0.5 - 0.5 * keras.ops.cos(math.pi * left)
+        rise = (step + 1.0) / rising if self.warmup else keras.ops.ones_like(step)
+        return self.peak * keras.ops.minimum(rise, left)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        names = ("peak", "steps", "warmup", "shape")
+        return {name: getattr(self, name) for name in names}

@@ -1,0 +1,47 @@
+"""The number format that a network computes in."""
+
+from cifar_helpers import hardware, models
+from cifar_helpers.backend import on_tensorflow_cpu
+from cifar_helpers.errors import UserError
+from cifar_helpers.text import listed
+
+# What may be asked for, and Keras' policy for it, by which it is hashed and recorded.
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def fastest_precision(model: str) -> str:
+    """The precision that was measured to train a model fastest, at equal accuracy, on this device.
+
+    Only processors that multiply bfloat16 in hardware gain from it, and not with every network:
+    `benchmarks/speed.py` measures both. Elsewhere float32 is used.
+
+    Args:
+        model: one of `models.MODELS`.
+
+    Returns:
+        "mixed_bfloat16" or "float32".
+    """
+    gains = models.MODELS[model].faster_in_bfloat16
+    return (
+        "mixed_bfloat16" if gains and on_tensorflow_cpu() and hardware.has_bfloat16() else "float32"
+    )
+
+
+def policies(model: str, precision: str) -> list[str]:
+    """Keras' policies that a precision stands for, the one to begin a training with first.
+
+    Args:
+        model: one of `models.MODELS`.
+        precision: "float32", "bfloat16", or "auto" for either, the faster one first.
+
+    Raises:
+        UserError: for another precision.
+    """
+    if precision == "auto":
+        fastest = fastest_precision(model)
+        return [fastest, *(policy for policy in PRECISIONS.values() if policy != fastest)]
+    if precision not in PRECISIONS:
+        raise UserError(
+            f"precision must be one of auto, {listed(PRECISIONS)}; received {precision!r}."
+        )
+    return [PRECISIONS[precision]]

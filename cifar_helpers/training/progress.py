@@ -1,0 +1,81 @@
+"""How far a notebook's trainings are, in one file for whoever shows it."""
+
+import contextlib
+import json
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from cifar_helpers import files
+from cifar_helpers.recipes import Recipe
+from cifar_helpers.training.runs import Run
+
+
+def write_plan(out: str, model: str, pairs: Iterable[tuple[Recipe, int]]) -> None:
+    """Note the trainings that a notebook is going to do, in `out`/progress/<model>.json.
+
+    The file holds `model`, `updated` (ISO 8601) and `trainings`, for each of them `recipe`, `seed`,
+    `epochs` (at the most), `phases`, `status` ("waiting", "running" or "finished"), `epoch` (those
+    run), `phase` (from 1), `val_accuracy` (a fraction) and `seconds_per_epoch`; the last two are
+    None until an epoch is done.
+    """
+    _write(out, model, [_entry(recipe, seed) for recipe, seed in pairs])
+
+
+def note_progress(out: str, run: Run, status: str, phase: int) -> None:
+    """Bring a training's entry up to date.
+
+    Args:
+        out: the run's folder; "" for none.
+        run: the training.
+        status: "running" or "finished".
+        phase: the one it is in, from 1.
+    """
+    if not out:
+        return
+    recipe, history = run.recipe, run.history
+    seconds = history.get("seconds", [])[-5:]
+    entry = _entry(recipe, run.seed) | {
+        "status": status,
+        "epoch": len(history.get("accuracy", [])),
+        "phase": phase,
+        "val_accuracy": history["val_accuracy"][-1] if seconds else None,
+        "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
+    }
+    key = (recipe.name, run.seed)
+    entries = {(each["recipe"], each["seed"]): each for each in _read(out, recipe.model)}
+    _write(out, recipe.model, list((entries | {key: entry}).values()))
+
+
+def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
+    return {
+        "recipe": recipe.name,
+        "seed": seed,
+        "epochs": recipe.epochs,
+        "phases": len(recipe.phases),
+        "status": "waiting",
+        "epoch": 0,
+        "phase": 1,
+        "val_accuracy": None,
+        "seconds_per_epoch": None,
+    }
+
+
+def _path(out: str, model: str) -> Path:
+    return Path(out) / "progress" / f"{model}.json"
+
+
+def _read(out: str, model: str) -> list[dict[str, Any]]:
+    try:
+        return json.loads(_path(out, model).read_text())["trainings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _write(out: str, model: str, entries: list[dict[str, Any]]) -> None:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    # It is only shown: whatever keeps it from being written must not end a training.
+    with contextlib.suppress(OSError):
+        content = {"model": model, "trainings": entries, "updated": now}
+        files.write_json(_path(out, model), content)

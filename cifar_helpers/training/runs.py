@@ -1,0 +1,122 @@
+"""A training run: what was asked for, how far it is, and what came of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cifar_helpers import data, recipes, results
+from cifar_helpers.backend import keras
+from cifar_helpers.models import backbones
+from cifar_helpers.recipes import Recipe
+
+
+@dataclass
+class Run:
+    """A trained model and how it came about.
+
+    Attributes:
+        recipe: what was asked for.
+        seed: seed of the initial weights, the order of the images, augmentation and dropout.
+        splits: the images, with the recipe's validation share.
+        parameters_hash: names all that decides the run's outcome.
+        experiment_hash: the same without the seed.
+        precision: Keras' policy that the network computes by.
+        deterministic: whether TensorFlow was told to use deterministic kernels only.
+        earlier_rule: whether callbacks watched the loss with label smoothing, as in records of the
+            first edition.
+        history: one value an epoch, over all phases: accuracy, val_accuracy (fractions), loss,
+            val_loss (cross-entropy), learning_rate, seconds.
+        phase_epochs: epochs run in each phase.
+        best_epoch: the epoch, from 1, whose weights were kept.
+        seconds: wall time of the training, over all sessions.
+        images_per_second: training images a second inside epochs, validation left out.
+        model: the trained model; None where a finished record was found.
+        result: the record and test predictions, once `evaluate` has run or where it was found.
+        backbone: the backbone's weights, where there is one.
+    """
+
+    recipe: Recipe
+    seed: int
+    splits: data.Splits
+    parameters_hash: str
+    experiment_hash: str = ""
+    precision: str = "float32"
+    deterministic: bool = False
+    earlier_rule: bool = False
+    history: dict[str, list[float]] = field(default_factory=dict)
+    phase_epochs: list[int] = field(default_factory=list)
+    best_epoch: int = 0
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    model: keras.Model | None = None
+    result: results.Result | None = None
+    backbone: backbones.Weights | None = None
+
+    @property
+    def title(self) -> str:
+        """Recipe and seed, for logs and legends."""
+        return f"{self.recipe.name}, seed {self.seed}"
+
+    @property
+    def fine_tuning_start(self) -> int | None:
+        """The epoch, from 1, at which the second phase starts; None where there is one phase."""
+        return self.phase_epochs[0] + 1 if len(self.phase_epochs) > 1 else None
+
+    def checkpoint(self, out: str) -> Path:
+        """Where the run keeps its checkpoint in the folder `out`."""
+        return results.checkpoint_path(out, self.recipe, self.seed, self.parameters_hash)
+
+    def take_record(self, out: str) -> bool:
+        """Fill the run from its record, if `out` has one for exactly these parameters."""
+        result = results.find_result(out, self.recipe, self.seed, self.parameters_hash)
+        if result is None:
+            return False
+        record = result.record
+        self.result = result
+        self.history = record["history"]
+        self.phase_epochs = [phase["run"] for phase in record["epochs"]["phases"]]
+        self.best_epoch = record["epochs"]["best"]
+        self.seconds = record["seconds"]["train"]
+        self.images_per_second = record["images_per_second"]
+        return True
+
+
+def make_run(
+    recipe: Recipe,
+    splits: data.Splits,
+    *,
+    seed: int,
+    weights: backbones.Weights | str | None,
+    precision: str,
+    deterministic: bool = False,
+    earlier_rule: bool = False,
+) -> Run:
+    """A run that has not begun, with its hashes.
+
+    Args:
+        recipe: as capped and resized.
+        splits: with the recipe's validation share.
+        seed: of the run.
+        weights: the backbone's, or its name for random ones; None where there is no backbone.
+        precision: Keras' policy.
+        deterministic: as of `set_seed`.
+        earlier_rule: as of `recipes.parameters_hash`.
+    """
+    hashes = [
+        recipes.parameters_hash(
+            recipe,
+            seed=number,
+            data_sha256=splits.source.sha256,
+            split_seed=splits.seed,
+            train_images=len(splits.train),
+            validation_images=len(splits.validation),
+            weights=weights.sha256 if isinstance(weights, backbones.Weights) else weights,
+            precision=precision,
+            deterministic=deterministic,
+            earlier_rule=earlier_rule,
+        )
+        for number in (seed, None)
+    ]
+    backbone = weights if isinstance(weights, backbones.Weights) else None
+    return Run(
+        recipe, seed, splits, *hashes, precision, deterministic, earlier_rule, backbone=backbone
+    )

@@ -1,0 +1,187 @@
+"""From a recipe to a trained network and its record."""
+
+import time
+from functools import partial
+
+from cifar_helpers import data, models, recipes, results
+from cifar_helpers.backend import keras
+from cifar_helpers.models import backbones
+from cifar_helpers.recipes import Recipe
+from cifar_helpers.training.epochs import EpochLog, print_history
+from cifar_helpers.training.feeding import predict
+from cifar_helpers.training.phases import check_averaging, run_phase
+from cifar_helpers.training.precision import policies
+from cifar_helpers.training.progress import note_progress
+from cifar_helpers.training.records import make_result, save_model
+from cifar_helpers.training.runs import Run, make_run
+
+
+def set_seed(seed: int, *, deterministic: bool = False) -> None:
+    """Seed Python, NumPy and the backend.
+
+    Args:
+        seed: any whole number >= 0.
+        deterministic: ask TensorFlow for deterministic kernels, which are slower. Without them two
+            runs agree only as far as the order of floating-point sums allows.
+    """
+    keras.utils.set_random_seed(seed)
+    if deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def build(
+    recipe: Recipe,
+    weights: backbones.Weights | str | None = None,
+    *,
+    classes: int = 10,
+    precision: str = "float32",
+) -> keras.Model:
+    """The recipe's untrained network.
+
+    Args:
+        recipe: names the model, its dropout and image size.
+        weights: the backbone's, for transfer learning.
+        classes: how many there are.
+        precision: Keras' policy; "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
+
+    Returns:
+        An uncompiled model.
+    """
+    options: dict = {"classes": classes}
+    if recipe.dropout is not None:
+        options["dropout"] = recipe.dropout
+    if recipe.centred:
+        options["centred"] = True
+    if models.MODELS[recipe.model].has_backbone:
+        options |= {"weights": weights, "image_size": recipe.image_size}
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return getattr(models, recipe.model)(**options)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def train(
+    recipe: Recipe,
+    splits: data.Splits,
+    *,
+    seed: int,
+    out: str = "",
+    weights: backbones.Weights | str | None = None,
+    precision: str = "auto",
+    deterministic: bool = False,
+    verbose: bool = True,
+) -> Run:
+    """Train a recipe, or resume where an earlier call with the same arguments got to.
+
+    With `out` the training is evaluated and recorded as it ends: `evaluate` then gives that record.
+
+    Args:
+        recipe: what to train and how.
+        splits: images and labels; the recipe's own validation share is taken from them.
+        seed: of the initial weights, the order of the images, augmentation and dropout.
+        out: the run's folder, with `results/` and `checkpoints/`; "" keeps nothing on disk.
+        weights: the backbone's, for transfer learning; a recipe with a backbone of its own gets
+            that one's.
+        precision: "float32", "bfloat16", or "auto": that of the record or checkpoint in `out`, else
+            the one of `fastest_precision`.
+        deterministic: as of `set_seed`.
+        verbose: print one line an epoch, or for long trainings about six lines.
+
+    Returns:
+        The run; `run.model` holds the kept weights, or is None where `out` has the finished record.
+
+    Raises:
+        UserError: for an unknown precision, or weight averages of a network with batch norms.
+        WeightsError: if the recipe's own backbone cannot be had.
+    """
+    splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(splits))
+    weights = _own_weights(recipe, weights)
+    options = {"seed": seed, "weights": weights, "deterministic": deterministic}
+    allowed = policies(recipe.model, precision)
+    candidates = [make_run(recipe, splits, precision=policy, **options) for policy in allowed]
+    if verbose:
+        print(f"{recipe.model} · {candidates[0].title}: {recipe.changes}")
+    run = next((run for run in candidates if out and run.take_record(out)), None)
+    if run is None and recipes.differs_from_earlier_rule(recipe):
+        make_earlier = partial(make_run, recipe, splits, earlier_rule=True, **options)
+        run = _of_earlier_rule([make_earlier(precision=policy) for policy in allowed], out)
+    if run is None:
+        begun = (run for run in candidates if out and run.checkpoint(out).exists())
+        run = next(begun, candidates[0])
+        _train(run, weights, out, verbose)
+    elif verbose:
+        print_history(run)
+    note_progress(out, run, "finished", len(recipe.phases))
+    return run
+
+
+def _train_size(splits: data.Splits) -> int:
+    """The `train_size` the splits were loaded with; 0 where they hold everything."""
+    every = len(splits.train_indices) + len(splits.validation_indices) == len(splits.pool)
+    return 0 if every else len(splits.train_indices)
+
+
+def _own_weights(recipe: Recipe, weights: backbones.Weights | str | None):
+    """The weights of the recipe's own backbone if it names one, else the run's."""
+    given = getattr(weights, "backbone", weights)
+    return weights if recipe.backbone in ("", given) else backbones.resolve(recipe.backbone)
+
+
+def _of_earlier_rule(candidates: list[Run], out: str) -> Run | None:
+    """The run that has a record of the first edition; says so, or why a checkpoint is left alone."""
+    for run in candidates:
+        if out and run.take_record(out):
+            print(
+                "This record is of the earlier rule: early stopping and plateaus watched the loss "
+                "with label smoothing. It is shown, not trained anew."
+            )
+            return run
+        if out and run.checkpoint(out).exists():
+            print(
+                f"The checkpoint {run.checkpoint(out).name} is of the earlier rule, by which early "
+                "stopping watched the loss with label smoothing; training starts anew."
+            )
+    return None
+
+
+def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose: bool) -> None:
+    """Train what is not trained yet, then evaluate and record it if there is a folder."""
+    recipe, classes = run.recipe, len(run.splits.class_names)
+    set_seed(run.seed, deterministic=run.deterministic)
+    run.model = build(recipe, weights, classes=classes, precision=run.precision)
+    check_averaging(run)
+    log = EpochLog(run, out, verbose)
+    log.restore()
+    for number in range(len(run.phase_epochs), len(recipe.phases)):
+        run_phase(run, log, number)
+    if models.MODELS[recipe.model].has_backbone:  # also where every phase was in the checkpoint
+        models.fine_tune(run.model, layers=recipe.phases[-1].unfrozen)
+    run.images_per_second = log.images_per_second
+    if out:
+        evaluate(run, out=out)
+
+
+def evaluate(run: Run, *, out: str = "") -> results.Result:
+    """Read the test set, once, and make the run's record.
+
+    Args:
+        run: what `train` gave.
+        out: the run's folder; the record, the predictions and the model are kept there.
+
+    Returns:
+        The record with the test probabilities; the one found by `train` where there was one.
+    """
+    if run.result is None:
+        validation = predict(run.model, run.splits.validation.images)
+        started = time.perf_counter()  # now that the network is traced
+        test = predict(run.model, run.splits.test.images)
+        seconds = time.perf_counter() - started
+        run.result = make_result(run, validation, test, prediction_seconds=seconds)
+        if out:
+            results.save_result(run.result, out, save_model=partial(save_model, run.model))
+            run.checkpoint(out).unlink(missing_ok=True)
+    return run.result
