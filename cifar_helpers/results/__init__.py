@@ -1,11 +1,5 @@
 """One record a training: written, found again, and put side by side."""
 
-from cifar_helpers.results._making import (
-    make_result,
-    parameters_hash,
-    save_model,
-    weights_digest,
-)
 from cifar_helpers.results.formatted import (
     COLUMNS,
     format_table,
@@ -54,11 +48,7 @@ __all__ = [
     "load_results",
     "machines",
     "missing_rows",
-    "make_result",
     "model_path",
-    "parameters_hash",
-    "save_model",
-    "weights_digest",
     "print_table",
     "published",
     "results_table",
