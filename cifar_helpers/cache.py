@@ -2,20 +2,24 @@
 
 A file's name is a digest of all that decides its content, so what is found is right. Its size is
 limited: the files that were not used for longest go first. `python -m cifar_helpers.cache --clear`
-empties it.
+empties it. Several processes may share it.
 """
 
 import argparse
 import contextlib
 import hashlib
-import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from cifar_helpers import files
+
 LIMIT = 8e9  # bytes
+# A partial file that was not written to for as long is one of a process that was killed.
+_ABANDONED = 3600  # seconds
 
 
 def folder() -> Path:
@@ -41,8 +45,7 @@ def cached(key: dict, compute: Callable[[], np.ndarray]) -> np.ndarray:
     Returns:
         The array; read from disk it is a read-only memory map.
     """
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    path = folder() / f"{name}.npy"
+    path = folder() / f"{files.json_hash(key)[:32]}.npy"
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         with contextlib.suppress(OSError):  # somebody else's file
@@ -51,9 +54,10 @@ def cached(key: dict, compute: Callable[[], np.ndarray]) -> np.ndarray:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError, EOFError) as error:
-        print(f"{path.name} in the cache could not be read ({error}): set aside, computed anew.")
+        kept = path.with_suffix(".corrupt")
+        print(f"{path.name} in the cache could not be read ({error}): computed anew.")
         with contextlib.suppress(OSError):
-            os.replace(path, path.with_suffix(".corrupt"))
+            os.replace(path, kept)
     array = compute()
     _keep(path, array)
     return array
@@ -61,38 +65,46 @@ def cached(key: dict, compute: Callable[[], np.ndarray]) -> np.ndarray:
 
 def _keep(path: Path, array: np.ndarray) -> None:
     """Write the array and make room; a cache that cannot be written is done without."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if array.nbytes > LIMIT:
+        print(f"{array.nbytes / 1e9:.1f} GB are more than the cache takes: not kept.")
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_room(path.parent, LIMIT - array.nbytes)
-        with open(partial, "wb") as file:
-            np.save(file, array)
-        os.replace(partial, path)
+        files.replace_file(path, lambda file: np.save(file, array))
     except OSError as error:
-        print(f"The cache could not be written ({error.strerror}): going on without it.")
-    finally:
-        with contextlib.suppress(OSError):  # it was moved, or never made
-            partial.unlink()
+        print(f"The cache could not be written ({error.strerror}): continuing without it.")
 
 
 def _make_room(home: Path, limit: float) -> None:
     """Remove files, those first that were not used for longest, until the rest fits the limit."""
-    files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in home.iterdir())
-    total = sum(size for _, size, _ in files)
-    for _, size, path in files:
+    found = sorted(_files(home))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in found:
         if total <= limit:
             break
-        path.unlink(missing_ok=True)
-        total -= size
+        with contextlib.suppress(PermissionError):  # mapped by a process, on Windows
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def _files(home: Path) -> list[tuple[float, int, Path]]:
+    """Time of last use, bytes and path of each file but those that a process is writing."""
+    found = []
+    for path in home.iterdir() if home.exists() else ():
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            state = path.stat()
+            if path.suffix != ".partial" or time.time() - state.st_mtime > _ABANDONED:
+                found.append((state.st_mtime, state.st_size, path))
+    return found
 
 
 def clear() -> int:
     """Remove everything from the cache; gives the number of bytes that are free again."""
     home = folder()
-    total = sum(path.stat().st_size for path in home.iterdir()) if home.exists() else 0
-    if home.exists():
-        _make_room(home, -1)
-    return total
+    before = sum(size for _, size, _ in _files(home))
+    _make_room(home, -1)
+    return before - sum(size for _, size, _ in _files(home))
 
 
 def main() -> None:
@@ -102,9 +114,8 @@ def main() -> None:
     if parser.parse_args().clear:
         print(f"{clear() / 1e6:,.0f} MB removed.")
         return
-    files = list(folder().iterdir()) if folder().exists() else []
-    total = sum(path.stat().st_size for path in files)
-    print(f"{len(files)} files, {total / 1e6:,.0f} MB of at most {LIMIT / 1e6:,.0f} MB.")
+    sizes = [size for _, size, _ in _files(folder())]
+    print(f"{len(sizes)} files, {sum(sizes) / 1e6:,.0f} MB of at most {LIMIT / 1e6:,.0f} MB.")
 
 
 if __name__ == "__main__":

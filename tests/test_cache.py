@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,12 +27,12 @@ def test_another_key_is_another_array():
     np.testing.assert_array_equal(cache.cached({"size": 224}, lambda: np.ones(3)), np.ones(3))
 
 
-def test_a_damaged_file_is_set_aside_and_computed_anew(home, capsys):
+def test_a_damaged_file_is_kept_apart_and_computed_anew(home, capsys):
     cache.cached({}, lambda: np.arange(1000))
     (path,) = home.glob("*.npy")
     path.write_bytes(path.read_bytes()[:500])
     np.testing.assert_array_equal(cache.cached({}, lambda: np.arange(1000)), np.arange(1000))
-    assert list(home.glob("*.corrupt")) and "set aside" in capsys.readouterr().out
+    assert list(home.glob("*.corrupt")) and "computed anew" in capsys.readouterr().out
     np.testing.assert_array_equal(cache.cached({}, _never), np.arange(1000))
 
 
@@ -60,7 +61,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, c
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CIFAR_HELPERS_CACHE", str(tmp_path / "file"))
     np.testing.assert_array_equal(cache.cached({}, lambda: np.ones(2)), np.ones(2))
-    assert "going on without it" in capsys.readouterr().out
+    assert "continuing without it" in capsys.readouterr().out
 
 
 def test_clear_empties_it(home):
@@ -69,6 +70,77 @@ def test_clear_empties_it(home):
     assert list(home.iterdir()) == []
 
 
-def test_digests_tell_arrays_apart():
-    assert cache.digest(np.zeros(3)) != cache.digest(np.ones(3))
+def _fill(home, **sizes):
+    """Files of the cache by name; those named first were not used for longest."""
+    home.mkdir(parents=True)
+    for age, (name, size) in enumerate(sizes.items()):
+        (home / f"{name}.npy").write_bytes(bytes(size))
+        os.utime(home / f"{name}.npy", (0, 1_000 + age))
+
+
+def _names(home):
+    return {path.name for path in home.iterdir()}
+
+
+def test_a_file_that_another_process_evicts_in_between_does_no_harm(home, monkeypatch, capsys):
+    _fill(home, gone=1_000, other=1_000)
+    look = Path.stat
+
+    def stat(self, **options):
+        if self.name == "gone.npy":
+            self.unlink(missing_ok=True)
+        return look(self, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    cache.cached({}, lambda: np.arange(3))
+    assert capsys.readouterr().out == ""
+    np.testing.assert_array_equal(cache.cached({}, _never), np.arange(3))
+
+
+def test_what_another_process_is_writing_is_neither_evicted_nor_counted(home, monkeypatch):
+    _fill(home, oldest=1_000)
+    partial = home / ".x.npy.1.partial"
+    partial.write_bytes(bytes(2_500))
+    monkeypatch.setattr(cache, "LIMIT", 3_000)
+    cache.cached({}, lambda: np.zeros(1_000, "uint8"))
+    assert partial.exists() and "oldest.npy" in _names(home)
+
+
+def test_what_a_killed_process_was_writing_is_evicted(home, monkeypatch):
+    home.mkdir(parents=True)
+    partial = home / ".x.npy.1.partial"
+    partial.write_bytes(bytes(2_500))
+    os.utime(partial, (0, 0))
+    monkeypatch.setattr(cache, "LIMIT", 3_000)
+    cache.cached({}, lambda: np.zeros(1_000, "uint8"))
+    assert not partial.exists()
+
+
+def test_an_array_above_the_limit_neither_empties_the_cache_nor_is_written(home, monkeypatch):
+    _fill(home, other=1_000)
+    monkeypatch.setattr(cache, "LIMIT", 3_000)
+    np.testing.assert_array_equal(cache.cached({}, lambda: np.zeros(9_000, "uint8")), 0)
+    assert _names(home) == {"other.npy"}
+
+
+def test_a_mapped_file_that_cannot_be_removed_is_passed_over(home, monkeypatch, capsys):
+    _fill(home, mapped=1_000, free=1_000, recent=1_000)
+    remove = Path.unlink
+
+    def unlink(self, **options):
+        if self.name == "mapped.npy":
+            raise PermissionError(13, "The process cannot access the file")
+        remove(self, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr(cache, "LIMIT", 3_200)
+    cache.cached({}, lambda: np.zeros(1_000, "uint8"))
+    assert {"mapped.npy", "recent.npy"} < _names(home) and "free.npy" not in _names(home)
+    assert capsys.readouterr().out == ""
+    assert cache.clear() < 2_200
+    assert _names(home) == {"mapped.npy"}
+
+
+def test_a_digest_is_of_the_content_however_it_lies_in_memory():
     assert cache.digest(np.arange(6)[::2]) == cache.digest(np.array([0, 2, 4]))
+    assert cache.digest(np.arange(6)[::2]) != cache.digest(np.array([0, 1, 2]))

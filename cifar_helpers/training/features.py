@@ -28,7 +28,7 @@ def phase_inputs(
     if models.MODELS[run.recipe.model].has_backbone:
         models.fine_tune(model, layers=phase.unfrozen)
         # With many views of an image only the pooled features are cached, of two of them.
-        views = _views(run.recipe.augmentation)
+        views = data.POLICIES[run.recipe.augmentation].views
         if phase.unfrozen == 0 or (phase.unfrozen and views is not None):
             trunk, tail = models.split(model)
             images = [train.images, train.images[:, :, ::-1]][: views or 2]
@@ -39,10 +39,6 @@ def phase_inputs(
             return batches, tail, in_order(tail, held_out, validation.labels)
     batches = data.Batches(train.images, train.labels, policy=run.recipe.augmentation, **options)
     return batches, model, in_order(model, validation.images, validation.labels)
-
-
-def _views(augmentation: str) -> int | None:
-    return {"none": 1, "flip": 2}.get(augmentation)
 
 
 def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray:

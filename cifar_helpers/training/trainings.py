@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from typing import Any
 
 from cifar_helpers import data, models, recipes, results
 from cifar_helpers.backend import keras
@@ -49,17 +50,18 @@ def build(
     Returns:
         An uncompiled model.
     """
-    options: dict = {"classes": classes}
+    entry = models.MODELS[recipe.model]
+    options: dict[str, Any] = {"classes": classes}
     if recipe.dropout is not None:
         options["dropout"] = recipe.dropout
     if recipe.centred:
         options["centred"] = True
-    if models.MODELS[recipe.model].has_backbone:
+    if entry.has_backbone:
         options |= {"weights": weights, "image_size": recipe.image_size}
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return getattr(models, recipe.model)(**options)
+        return models.imported(entry.builder)(**options)
     finally:
         keras.config.set_dtype_policy(before)
 
