@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from cifar_helpers import data, training
+from cifar_helpers.backend import keras
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (70, 4, 4, 3), dtype="uint8")
+LABELS = np.arange(70)
+
+
+def _trained_epochs(batches: data.Batches, first: int, epochs: int) -> list[np.ndarray]:
+    """The images that `fit` trains on, epoch by epoch, as it gets them from `feed`."""
+    seen: list[np.ndarray] = []
+
+    class Watch(keras.layers.Layer):
+        def call(self, inputs, training=None):
+            if training:
+                seen.append(np.asarray(inputs).astype("uint8"))
+            return inputs
+
+    inputs = keras.Input(IMAGES.shape[1:])
+    outputs = keras.layers.Dense(1)(keras.layers.Flatten()(Watch()(inputs)))
+    model = keras.Model(inputs, outputs)
+    model.compile(loss="mse", run_eagerly=True)
+    model.fit(
+        training.feed(batches),
+        initial_epoch=first,
+        epochs=first + epochs,
+        validation_data=training.feed(data.Batches(IMAGES, LABELS, 32, shuffle=False)),
+        shuffle=False,
+        verbose=0,
+    )
+    assert [len(batch) for batch in seen] == [16, 16, 16, 16, 6] * epochs
+    return np.split(np.concatenate(seen), epochs)
+
+
+def _batches(policy: str, epoch: int = 0) -> data.Batches:
+    return data.Batches(IMAGES, LABELS, 16, policy=policy, seed=3, epoch=epoch)
+
+
+def _sorted(images: np.ndarray) -> np.ndarray:
+    flat = images.reshape(len(images), -1)
+    return flat[np.lexsort(flat.T)]
+
+
+def test_fit_gets_every_image_once_an_epoch_each_time_in_another_order():
+    epochs = _trained_epochs(_batches("none"), 0, 3)
+    for images in epochs:
+        np.testing.assert_array_equal(_sorted(images), _sorted(IMAGES))
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert not np.array_equal(epochs[1], epochs[2])
+
+
+def test_fit_gets_the_batches_own_order():
+    (images,) = _trained_epochs(_batches("none", epoch=5), 0, 1)
+    batches = _batches("none", epoch=5)
+    own = np.concatenate([batches[index][0] for index in range(len(batches))])
+    np.testing.assert_array_equal(images, own)
+
+
+def test_each_epoch_is_augmented_anew():
+    one, other = _trained_epochs(_batches("crop_flip"), 0, 2)
+    assert not np.array_equal(_sorted(one), _sorted(other))
+    assert not np.array_equal(_sorted(one), _sorted(IMAGES))
+
+
+@pytest.mark.parametrize("policy", ["none", "crop_flip"])
+def test_the_epochs_after_resuming_are_those_of_an_uninterrupted_training(policy):
+    whole = _trained_epochs(_batches(policy), 0, 4)
+    resumed = _trained_epochs(_batches(policy, epoch=2), 2, 2)
+    np.testing.assert_array_equal(whole[2:], resumed)
+
+
+def test_the_epoch_advances_once_an_epoch():
+    batches = _batches("flip")
+    _trained_epochs(batches, 0, 3)
+    assert batches.epoch == 3

@@ -1,0 +1,73 @@
+"""Recipes of a few epochs and a backbone of a few weights, for tests that train."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cifar_helpers import models
+from cifar_helpers.backend import keras
+from cifar_helpers.models import backbones, layers
+from cifar_helpers.recipes import Phase, Recipe
+
+TINY = Recipe(
+    model="baseline_cnn",
+    name="improved",
+    changes="",
+    phases=(
+        Phase(
+            epochs=3,
+            batch_size=16,
+            optimizer="adamw",
+            learning_rate=1e-3,
+            schedule="linear",
+            warmup=0.2,
+            weight_decay=1e-2,
+            ema=0.9,
+        ),
+    ),
+    augmentation="crop2_flip",
+    label_smoothing=0.1,
+)
+_ADAM = Phase(epochs=4, batch_size=16, optimizer="adam", learning_rate=1e-3)
+STOPPING = replace(TINY, phases=(replace(_ADAM, early_stopping=2, reduce_on_plateau=1),))
+TRANSFER = Recipe(
+    model="transfer",
+    name="96px",
+    changes="",
+    phases=(replace(_ADAM, epochs=2), replace(_ADAM, epochs=2, unfrozen=None)),
+    augmentation="flip",
+    dropout=0.1,
+    image_size=32,
+)
+
+# As many layers as the recipes unfreeze, and few weights.
+_BLOCKS = 17
+BACKBONE = models.Backbone(
+    name="tiny",
+    label="Tiny",
+    builder="tiny_training:build_backbone",
+    loader="tiny_training:load_backbone",
+    finder="tiny_training:find_backbone",
+)
+
+
+def build_backbone(image_shape) -> keras.Model:
+    images = keras.Input(image_shape)
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(images)
+    for block in range(1, _BLOCKS + 1):
+        name = f"block{block}"
+        x = keras.layers.Conv2D(4, 1, strides=1 + (block < 4), name=f"{name}_conv")(x)
+        x = layers.InferenceBatchNormalization(name=f"{name}_bn")(x)
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+    return keras.Model(images, x)
+
+
+def load_backbone(model, path) -> None:
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if "conv" in weight.path:
+            weight.assign(rng.normal(scale=0.5, size=weight.shape))
+
+
+def find_backbone(weights_file, *, download=True) -> backbones.Weights:
+    return backbones.Weights("tiny", "test", "0" * 64, path="none")
