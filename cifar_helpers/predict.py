@@ -1,6 +1,7 @@
 """Trained networks of a run, for pictures of one's own."""
 
 import os
+from zipfile import BadZipFile
 
 from cifar_helpers import results
 from cifar_helpers.backend import keras
@@ -32,7 +33,7 @@ def load_model(out: str | os.PathLike, model: str, recipe: str, seed: int = 0) -
         )
     try:
         return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise UserError(
             f"the network {path.name} could not be read: {error}. Remove it and train it anew."
         ) from error

@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ONE_EPOCH = """
 import json
 from dataclasses import replace
-from cifar_helpers import data, recipes, training
+from cifar_helpers import data, models, recipes, training
 
 splits = data.load("toy", train_size=64)
 found = {}
-for model in recipes.MODELS:
+for model in models.MODELS:
     recipe = replace(recipes.select(model, ["improved"], epochs=1)[0], image_size=32)
     run = training.train(recipe, splits, seed=0, weights="efficientnet-lite0", verbose=False)
     record = training.evaluate(run).record
