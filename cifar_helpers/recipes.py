@@ -17,11 +17,6 @@ DEFAULT = ("reference", "improved")
 QUICK_EPOCHS = 10
 
 MODELS = ("baseline_cnn", "vgg10", "resnet20", "transfer")
-# Backbones by the names their authors gave them.
-BACKBONE_LABELS = {
-    "efficientnetv2b0": "EfficientNetV2B0",
-    "efficientnet-lite0": "EfficientNet-Lite0",
-}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What the frozen part of a network makes of each image: computed once, not in every epoch."""
 
+from typing import Any
+
 import numpy as np
 
 from cifar_helpers import cache, data, hardware, models
@@ -24,7 +26,7 @@ def phase_inputs(
         Batches to train on, the network that takes them, and batches to validate on.
     """
     model, train, validation = run.model, run.splits.train, run.splits.validation
-    options = {"batch_size": phase.batch_size, "seed": run.seed, "epoch": epoch}
+    options: dict[str, Any] = {"batch_size": phase.batch_size, "seed": run.seed, "epoch": epoch}
     if models.MODELS[run.recipe.model].has_backbone:
         models.fine_tune(model, layers=phase.unfrozen)
         # With many views of an image only the pooled features are cached, of two of them.

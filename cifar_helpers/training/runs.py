@@ -1,10 +1,11 @@
 """A training run: what was asked for, how far it is, and what came of it."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cifar_helpers import data, recipes, results
-from cifar_helpers.backend import keras
 from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Recipe
 
@@ -29,7 +30,7 @@ class Run:
         best_epoch: the epoch, from 1, whose weights were kept.
         seconds: wall time of the training, over all sessions.
         images_per_second: training images a second inside epochs, validation left out.
-        model: the trained model; None where a finished record was found.
+        model: the trained `keras.Model`; None where a finished record was found.
         result: the record and test predictions, once `evaluate` has run or where it was found.
         backbone: the backbone's weights, where there is one.
     """
@@ -47,7 +48,7 @@ class Run:
     best_epoch: int = 0
     seconds: float = 0.0
     images_per_second: float = 0.0
-    model: keras.Model | None = None
+    model: Any = None
     result: results.Result | None = None
     backbone: backbones.Weights | None = None
 
@@ -101,22 +102,27 @@ def make_run(
         deterministic: as of `set_seed`.
         earlier_rule: as of `recipes.parameters_hash`.
     """
-    hashes = [
-        recipes.parameters_hash(
-            recipe,
-            seed=number,
-            data_sha256=splits.source.sha256,
-            split_seed=splits.seed,
-            train_images=len(splits.train),
-            validation_images=len(splits.validation),
-            weights=weights.sha256 if isinstance(weights, backbones.Weights) else weights,
-            precision=precision,
-            deterministic=deterministic,
-            earlier_rule=earlier_rule,
-        )
-        for number in (seed, None)
-    ]
     backbone = weights if isinstance(weights, backbones.Weights) else None
+    name = partial(
+        recipes.parameters_hash,
+        recipe,
+        data_sha256=splits.source.sha256,
+        split_seed=splits.seed,
+        train_images=len(splits.train),
+        validation_images=len(splits.validation),
+        weights=getattr(weights, "sha256", weights),
+        precision=precision,
+        deterministic=deterministic,
+        earlier_rule=earlier_rule,
+    )
     return Run(
-        recipe, seed, splits, *hashes, precision, deterministic, earlier_rule, backbone=backbone
+        recipe,
+        seed,
+        splits,
+        parameters_hash=name(seed=seed),
+        experiment_hash=name(seed=None),
+        precision=precision,
+        deterministic=deterministic,
+        earlier_rule=earlier_rule,
+        backbone=backbone,
     )

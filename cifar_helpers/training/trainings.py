@@ -102,15 +102,17 @@ def train(
     """
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(splits))
     weights = _own_weights(recipe, weights)
-    options = {"seed": seed, "weights": weights, "deterministic": deterministic}
+    make = partial(
+        make_run, recipe, splits, seed=seed, weights=weights, deterministic=deterministic
+    )
     allowed = policies(recipe.model, precision)
-    candidates = [make_run(recipe, splits, precision=policy, **options) for policy in allowed]
+    candidates = [make(precision=policy) for policy in allowed]
     if verbose:
         print(f"{recipe.model} · {candidates[0].title}: {recipe.changes}")
     run = next((run for run in candidates if out and run.take_record(out)), None)
     if run is None and recipes.differs_from_earlier_rule(recipe):
-        make_earlier = partial(make_run, recipe, splits, earlier_rule=True, **options)
-        run = _of_earlier_rule([make_earlier(precision=policy) for policy in allowed], out)
+        earlier = [make(precision=policy, earlier_rule=True) for policy in allowed]
+        run = _of_earlier_rule(earlier, out)
     if run is None:
         begun = (run for run in candidates if out and run.checkpoint(out).exists())
         run = next(begun, candidates[0])
