@@ -102,7 +102,6 @@ def make_run(
         deterministic: as of `set_seed`.
         earlier_rule: as of `recipes.parameters_hash`.
     """
-    backbone = weights if isinstance(weights, backbones.Weights) else None
     name = partial(
         recipes.parameters_hash,
         recipe,
@@ -110,7 +109,7 @@ def make_run(
         split_seed=splits.seed,
         train_images=len(splits.train),
         validation_images=len(splits.validation),
-        weights=getattr(weights, "sha256", weights),
+        weights=weights.sha256 if isinstance(weights, backbones.Weights) else weights,
         precision=precision,
         deterministic=deterministic,
         earlier_rule=earlier_rule,
@@ -124,5 +123,5 @@ def make_run(
         precision=precision,
         deterministic=deterministic,
         earlier_rule=earlier_rule,
-        backbone=backbone,
+        backbone=weights if isinstance(weights, backbones.Weights) else None,
     )
