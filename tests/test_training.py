@@ -72,24 +72,44 @@ def test_another_seed_gives_other_weights(toy_splits, trained):
     assert other.parameters_hash != trained.parameters_hash
 
 
-@pytest.mark.parametrize("model", list(models.MODELS))
-def test_the_same_seed_gives_the_same_record(model, toy_splits, tmp_path):
-    """Weights and predictions to the last bit; only times and dates may differ."""
+def _improved(model):
     recipe = replace(recipes.select(model, ["improved"], epochs=1)[0], image_size=32)
-    records = []
-    for number in range(2):
-        options = {"seed": 0, "weights": "efficientnet-lite0", "out": str(tmp_path / str(number))}
-        run = training.train(recipe, toy_splits, verbose=False, **options, **FAST)
-        result = training.evaluate(run)
-        records.append((result.record, result.probabilities))
-    (one, probabilities), (other, again) = records
-    np.testing.assert_array_equal(probabilities, again)
+    phases = tuple(replace(phase, batch_size=16) for phase in recipe.phases)
+    return replace(recipe, phases=phases)
+
+
+@pytest.fixture(scope="module")
+def recorded(toy_splits, tmp_path_factory):
+    """One epoch a phase of a model's improved recipe, recorded, each done once."""
+    done = {}
+
+    def train(model):
+        if model not in done:
+            done[model] = _record(model, toy_splits, tmp_path_factory.mktemp(model))
+        return done[model]
+
+    return train
+
+
+def _record(model, splits, out):
+    weights = backbones.resolve("efficientnet-lite0") if model == "transfer" else None
+    options = {"seed": 0, "weights": weights, "out": str(out), "verbose": False, **FAST}
+    return training.train(_improved(model), splits, **options)
+
+
+@pytest.mark.parametrize("model", list(models.MODELS))
+def test_the_same_seed_gives_the_same_record(model, recorded, toy_splits, tmp_path):
+    """Weights and predictions to the last bit; only times and dates may differ."""
+    first, second = recorded(model).result, _record(model, toy_splits, tmp_path).result
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
     changing = {"seconds", "images_per_second", "prediction_seconds_per_image"}
     changing |= {"created", "history"}
-    assert {k: v for k, v in one.items() if k not in changing} == {
-        k: v for k, v in other.items() if k not in changing
-    }
-    assert one["history"]["loss"] == other["history"]["loss"]
+    one, other = (
+        {name: value for name, value in result.record.items() if name not in changing}
+        for result in (first, second)
+    )
+    assert one == other
+    assert first.record["history"]["loss"] == second.record["history"]["loss"]
 
 
 def test_a_finished_run_is_not_trained_again(toy_splits, tmp_path, monkeypatch):
@@ -102,12 +122,11 @@ def test_a_finished_run_is_not_trained_again(toy_splits, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def fine_tuned(toy_splits):
-    """A transfer model before training, and after its two phases."""
-    weights = backbones.resolve("efficientnet-lite0")
-    before = training.build(TRANSFER, weights)
-    run = training.train(TRANSFER, toy_splits, seed=0, weights=weights, verbose=False, **FAST)
-    layers = zip(models.backbone_layers(before), models.backbone_layers(run.model), strict=True)
+def fine_tuned(recorded):
+    """The weights of a backbone before training, and after its two phases."""
+    before = training.build(_improved("transfer"), backbones.resolve("efficientnet-lite0"))
+    after = recorded("transfer").model
+    layers = zip(models.backbone_layers(before), models.backbone_layers(after), strict=True)
     return [
         (old.name, np.asarray(old), np.asarray(new))
         for one, other in layers
