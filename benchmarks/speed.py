@@ -9,7 +9,6 @@ a machine that is shared or warms up does not favour one of them. Run `python be
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -416,11 +415,16 @@ def one_training(count: int, epochs: int) -> None:
 
 
 def _peak_memory() -> int:
-    """Bytes that this process has held at the most."""
+    """Bytes that this process has held at the most; 0 where the system does not tell."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     except OSError:  # elsewhere; on Linux this one would count the parent's memory too
+        try:
+            import resource
+        except ModuleNotFoundError:
+            return 0  # Windows does not tell
+
         unit = 1 if sys.platform == "darwin" else 1024
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

@@ -1,5 +1,7 @@
 """What may befall a run in the night: real processes, real signals, a disk that is really full."""
 
+import ast
+import asyncio
 import json
 import os
 import shutil
@@ -12,9 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_study import is_gone
+from nbclient.exceptions import DeadKernelError
+from tiny_study import ROOT, is_gone
 
-from cifar_helpers.runner import execution, pipeline, runs
+from cifar_helpers.runner import processes, record, steps
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -108,6 +111,24 @@ def test_a_signal_ends_the_kernel_and_the_command_continues(sleepy, environment,
     assert no_half_files(sleepy.runs) and awake(sleepy) == 0
 
 
+def _leave_a_failed_watch() -> None:
+    """What nbclient's watch over a kernel comes to, where the kernel takes long to shut down."""
+
+    async def watch():
+        raise DeadKernelError("Kernel died")
+
+    async def shut_down():
+        asyncio.ensure_future(watch())
+        await asyncio.sleep(0)
+
+    asyncio.run(shut_down())
+
+
+def test_nothing_is_said_of_the_watch_over_a_kernel_that_is_shut_down(capfd):
+    processes.run_apart(_leave_a_failed_watch)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_killed_runner_leaves_no_process_and_no_lock(sleepy, environment):
     with running(sleepy, environment) as process:
         family = psutil.Process(process.pid).children(recursive=True)
@@ -135,12 +156,12 @@ def test_a_killed_worker_fails_its_notebook_alone(sleepy, environment):
 
 def test_a_killed_check_of_the_data_is_told(sleepy, monkeypatch, capfd):
     with pytest.raises(OSError, match="was killed, often for want of memory"):
-        execution.run_apart(signal.raise_signal, signal.SIGKILL)
+        processes.run_apart(signal.raise_signal, signal.SIGKILL)
 
-    def killed(request):
-        execution.run_apart(signal.raise_signal, signal.SIGKILL)
+    def killed(*arguments):
+        processes.run_apart(signal.raise_signal, signal.SIGKILL)
 
-    monkeypatch.setattr(pipeline, "_prepare_inputs", killed)
+    monkeypatch.setattr(steps, "find_data", killed)
     assert sleepy.run("--no-html") == 1
     assert "the same command continues" in capfd.readouterr().err
 
@@ -153,6 +174,20 @@ def test_a_killed_kernel_fails_its_notebook_alone(sleepy, environment):
     assert "01_sleeps failed in cell 3 (import os): DeadKernelError: Kernel died" in out
     assert sleepy.statuses() == {"01_sleeps": "failed", "02_records": "finished"}
     assert awake(sleepy) == 0
+
+
+# Other systems
+
+
+def test_nothing_imports_at_its_top_what_windows_lacks():
+    for path in [
+        *ROOT.glob("*.py"),
+        *ROOT.glob("benchmarks/*.py"),
+        *ROOT.rglob("cifar_helpers/**/*.py"),
+    ]:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+            assert not names & {"fcntl", "grp", "pwd", "resource", "termios"}, path.name
 
 
 # The folder
@@ -170,7 +205,7 @@ def test_a_second_runner_in_the_same_folder_is_refused(sleepy, environment, capf
 
 
 def test_a_nearly_full_disk_is_refused_at_the_start(sleepy, monkeypatch, capfd):
-    monkeypatch.setattr(runs, "NEEDED_BYTES", 1e18)
+    monkeypatch.setattr(record, "NEEDED_BYTES", 1e18)
     assert sleepy.run("--no-html") == 2
     assert "needs 1,000,000,000,000 MB" in capfd.readouterr().err
     assert not sleepy.runs.exists()
@@ -188,12 +223,12 @@ def test_a_nearly_full_disk_is_refused_at_the_start(sleepy, monkeypatch, capfd):
     ],
 )
 def test_a_damaged_record_of_the_run_is_not_overwritten(sleepy, capfd, content):
-    record = sleepy.runs / "full" / "run.json"
-    record.parent.mkdir(parents=True)
-    record.write_text(content)
+    path = sleepy.runs / "full" / "run.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
     assert sleepy.run("--no-html") == 2
     assert "run.json of full cannot be read" in capfd.readouterr().err
-    assert record.read_text() == content
+    assert path.read_text() == content
 
 
 def test_a_clock_set_back_makes_nothing_stale_or_new(study, capfd):
@@ -219,11 +254,11 @@ def test_two_fresh_runs_within_a_second_keep_both_earlier_ones(tmp_path, monkeyp
         def now(cls, tz=None):
             return cls(2026, 1, 1, tzinfo=tz)
 
-    monkeypatch.setattr(runs, "datetime", Stopped)
+    monkeypatch.setattr(record, "datetime", Stopped)
     for number in range(3):
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "kept").write_text(str(number))
-        runs._set_aside(tmp_path / "full")
+        record._rename(tmp_path / "full")
     kept = sorted(path.read_text() for path in tmp_path.glob("full.*/kept"))
     assert kept == ["0", "1", "2"]
 
@@ -241,7 +276,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_is_told_and_what_is_finished_is_kept(study, small_disk, monkeypatch, capfd):
-    monkeypatch.setattr(runs, "NEEDED_BYTES", 0)
+    monkeypatch.setattr(record, "NEEDED_BYTES", 0)
     study.runs = small_disk
     study.add("01_records", "records_its_parameters")
     study.add("02_fills", "fills_the_disk")
@@ -261,7 +296,7 @@ def test_a_full_disk_is_told_and_what_is_finished_is_kept(study, small_disk, mon
 
 
 def test_a_disk_that_cannot_be_written_is_refused(study, small_disk, monkeypatch, capfd):
-    monkeypatch.setattr(runs, "NEEDED_BYTES", 0)
+    monkeypatch.setattr(record, "NEEDED_BYTES", 0)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     study.add("01_records", "records_its_parameters")
     assert study.run("--no-html", "--out", str(small_disk / "here")) == 2

@@ -1,6 +1,5 @@
 """Sentences and tables that notebooks and README compute from records."""
 
-import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +9,7 @@ import pytest
 from tiny_study import ROOT
 
 from cifar_helpers import metrics, narrative, recipes, results, text
-from cifar_helpers.runner import options
+from cifar_helpers.runner import notebooks, options
 
 CLASSES = [f"class{number}" for number in range(10)]
 LABELS = np.arange(200) % 10
@@ -285,25 +284,20 @@ def test_the_recipe_table_says_what_each_phase_sees_and_when_it_stops():
 # The README
 
 
-def _parser():
-    specification = importlib.util.spec_from_file_location("run_all", ROOT / "run_all.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.build_parser()
-
-
 @pytest.mark.parametrize("row", recipes.RECIPES, ids=lambda row: f"{row.model}-{row.name}")
 def test_the_readmes_commands_train_their_row_and_no_other(row):
     group = [made(row.model, row.name, seed=seed) for seed in (0, 2)]
     command = narrative.commands_section(group).strip().splitlines()[-1].split("`")[1]
     script, *words = command.split()
     assert script == "run_all.py"
-    arguments = options.Arguments.from_namespace(_parser().parse_args(words))
-    request = options.check(arguments, ROOT / "notebooks")
-    assert [notebook.model for notebook in request.notebooks] == [row.model]
-    assert recipes.select(row.model, list(arguments.recipes)) == [row]
-    assert (arguments.seeds, arguments.epochs) == ((0, 2), None)
-    assert arguments.backbone == (LITE0["backbone"] if row.model == "transfer" else None)
+    asked = options.parse(words)
+    known = notebooks.find_notebooks(ROOT / "notebooks")
+    chosen = notebooks.choose_notebooks(known, asked.notebooks)
+    options.check(asked, chosen)
+    assert [notebook.model for notebook in chosen] == [row.model]
+    assert recipes.select(row.model, list(asked.recipes)) == [row]
+    assert (asked.seeds, asked.epochs) == ((0, 2), None)
+    assert asked.backbone == (LITE0["backbone"] if row.model == "transfer" else None)
 
 
 def test_the_command_of_a_shortened_row_has_its_cap():

@@ -2,16 +2,20 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
-import time
+import types
 from pathlib import Path
 
 import pytest
 from tiny_study import ROOT, TinyStudy, is_gone
 
-from cifar_helpers.runner import options, pipeline, progress, report, runs
-from cifar_helpers.runner.options import Arguments
+from cifar_helpers import recipes, text
+from cifar_helpers.errors import UserError, WeightsError
+from cifar_helpers.runner import inputs, notebooks, plan, progress, record, report, run, steps
+from cifar_helpers.runner.inputs import Inputs
+from cifar_helpers.runner.options import Options, check
 
 TOY = {
     "dataset": "toy",
@@ -20,7 +24,26 @@ TOY = {
     "verified": False,
     "sha256": "0" * 64,
     "notice": "Toy run: these are drawn pictures, not CIFAR-10.",
+    "subject": "the toy set",
+    "images": 8_000,
 }
+REAL = {**TOY, "real": True, "verified": True, "dataset": "cifar10", "name": "CIFAR-10"}
+LITE0 = {"backbone": "efficientnet-lite0", "sha256": "a", "notice": "Lite0 it is."}
+
+
+def find(monkeypatch, data: dict, *weights: dict) -> None:
+    """Let the runner find these data and weights."""
+    monkeypatch.setattr(steps, "find_data", lambda *arguments: data)
+    monkeypatch.setattr(steps, "find_weights", lambda *arguments: weights)
+
+
+def checked(study, **given) -> tuple[Options, list[notebooks.Notebook]]:
+    """Options after their check, and the notebooks that are to run."""
+    options = Options(**given)
+    chosen = notebooks.choose_notebooks(
+        notebooks.find_notebooks(study.notebooks), options.notebooks
+    )
+    return check(options, chosen), chosen
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +162,7 @@ def test_changed_notebook_and_failed_notebook_run_again(study):
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("of other epochs")])
-def test_notebook_is_due_again_when_its_record_is_no_longer_what_it_left(study, change):
+def test_notebook_runs_again_when_its_record_is_no_longer_what_it_left(study, change):
     study.add("02_vgg10", "leaves_a_record")
     record = study.runs / "full" / "results" / "vgg10" / "base" / "seed0.json"
     assert study.run("--no-html") == 0
@@ -149,21 +172,128 @@ def test_notebook_is_due_again_when_its_record_is_no_longer_what_it_left(study, 
     assert record.read_text() == "{}"
 
 
-def test_other_weights_make_the_notebook_due_again(study, monkeypatch):
+def test_other_weights_rerun_the_notebook(study, monkeypatch):
     study.add("04_transfer_learning", "has_transfer_parameters")
     hashes = []
     for content in "aab":
-        weights = {"backbone": "efficientnet-lite0", "sha256": content, "notice": "Weights."}
-        monkeypatch.setattr(
-            pipeline, "_prepare_inputs", lambda request, found=weights: {**TOY, "weights": found}
-        )
+        find(monkeypatch, TOY, {**LITE0, "sha256": content})
         assert study.run("--no-html") == 0
         (entry,) = study.record("toy-full")["notebooks"].values()
         hashes.append(entry["parameters_hash"])
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_comparison_is_due_again_when_a_record_was_added(study):
+def test_an_edited_recipe_reruns_the_notebook_and_an_edited_runner_does_not(study, monkeypatch):
+    package = study.root / "checkout" / "cifar_helpers"
+    shutil.copytree(ROOT / "cifar_helpers", package)
+    monkeypatch.setattr(plan, "ROOT", package.parent)
+    study.add("02_vgg10", "records_its_parameters")
+    assert study.run("--no-html") == 0
+    for name, times in (("runner/report.py", 1), ("recipes.py", 2), ("models/table.py", 3)):
+        with open(package / name, "a") as file:
+            file.write("# edited\n")
+        assert study.run("--no-html") == 0
+        assert len(study.seen("full")) == times, name
+
+
+# A run continues with the data and weights that it began with
+
+
+def test_the_backbone_that_auto_found_is_passed_on_by_name(study, monkeypatch):
+    find(monkeypatch, TOY, LITE0)
+    study.add("04_transfer_learning", "has_transfer_parameters")
+    assert study.run("--no-html") == 0
+    (entry,) = study.record("toy-full")["notebooks"].values()
+    assert entry["parameters"]["backbone"] == "efficientnet-lite0"
+
+
+def test_a_continued_run_keeps_its_backbone_or_is_refused(study, monkeypatch, capfd):
+    """Also where weights of another one can be had by now, and where a notebook needed none."""
+    asked = []
+
+    def resolve(names, weights_file):
+        asked.append(names)
+        if names[0] in missing:
+            raise WeightsError(f"No weights for {names[0]}.")
+        name = "efficientnetv2b0" if names[0] == "auto" else names[0]
+        return ({**LITE0, "backbone": name},)
+
+    missing: set = set()
+    monkeypatch.setattr(steps, "find_data", lambda *arguments: TOY)
+    monkeypatch.setattr(inputs, "run_apart", lambda function, *arguments: resolve(*arguments))
+    study.add("01_records", "records_its_parameters")
+    study.add("04_transfer_learning", "has_transfer_parameters")
+    assert study.run("--no-html", "--backbone", "efficientnet-lite0", "--out", "lite0") == 0
+    assert study.run("--no-html") == study.run("--no-html", "--notebooks", "1") == 0
+    assert study.run("--no-html") == 0
+    assert asked == [["efficientnet-lite0"], ["auto"], ["efficientnetv2b0"]]
+    missing.add("efficientnetv2b0")
+    capfd.readouterr()
+    assert study.run("--no-html") == 2
+    err = capfd.readouterr().err
+    assert "was begun with the backbone efficientnetv2b0, whose weights can no longer be had" in err
+    assert len(err.splitlines()) == 1
+    assert study.run("--no-html", "--fresh") == 0
+    assert asked[-1] == ["auto"]
+
+
+FIRST_EDITION = {
+    "status": "interrupted",
+    "arguments": {"epochs": 2, "fresh": False, "workers": 1, "html": True},
+    "settings": {"epochs": 2, "dataset": "toy set (000000000000)"},
+    "data": {
+        **{name: TOY[name] for name in ("dataset", "name", "real", "verified", "sha256", "notice")},
+        "weights": {**LITE0, "origin": "a package"},
+    },
+    "quick": True,
+    "versions": {"python": "3.12.1"},
+    "started": "2026-01-02T03:04:05+00:00",
+    "finished": "2026-01-02T04:04:05+00:00",
+    "notebooks": {
+        "01_records": {
+            "status": "finished",
+            "started": "2026-01-02T03:04:05+00:00",
+            "parameters": {"epochs": 2, "seeds": [0], "out": ".."},
+            "parameters_hash": "0" * 64,
+            "seconds": 60.0,
+            "output": "notebooks/01_records.ipynb",
+            "records": {},
+            "page": "01_records.html",
+            "title": "Records its parameters",
+        },
+        "02_vgg10": {"status": "interrupted", "started": "2026-01-02T03:05:05+00:00"},
+        "05_comparison": {"status": "waiting"},
+    },
+}
+
+
+def test_a_run_of_the_first_edition_continues(study, monkeypatch, capfd):
+    begun_with = []
+    monkeypatch.setattr(steps, "find_data", lambda *arguments: TOY)
+
+    def find_weights(options, chosen, name):
+        begun_with.append(name)
+        return (LITE0,)
+
+    monkeypatch.setattr(steps, "find_weights", find_weights)
+    folder = study.runs / "toy-epochs-2"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(FIRST_EDITION))
+    study.add("01_records", "records_its_parameters")
+    study.add("04_transfer_learning", "has_transfer_parameters")
+    assert study.run("--epochs", "2") == 0
+    assert begun_with == ["efficientnet-lite0"]
+    content = study.record("toy-epochs-2")
+    assert content["started"] == FIRST_EDITION["started"] and content["status"] == "interrupted"
+    statuses = ["finished", "interrupted", "finished", "waiting"]
+    assert list(study.statuses("toy-epochs-2").values()) == statuses
+    assert len(study.seen("toy-epochs-2")) == 1  # again: its hash knew nothing of the package
+    capfd.readouterr()
+    assert study.run("--epochs", "3", "--out", str(folder)) == 2
+    assert "holds a run with epochs 2, now it is 3" in capfd.readouterr().err
+
+
+def test_comparison_runs_again_when_a_record_was_added(study):
     study.add("05_lists", "lists_what_ran")
     assert study.run("--no-html") == 0
     listed = study.runs / "full" / "ran.txt"
@@ -191,13 +321,13 @@ def test_other_settings_are_refused_in_the_same_folder(study):
     folder = study.root / "here"
 
     def reopen(**given):
-        runs.open_run(folder, options.check(Arguments(**given), study.notebooks), {}, {})
+        record.open_record(folder, checked(study, **given)[0], Inputs({}), [])
 
     reopen(epochs=1)
     reopen(epochs=1, seeds=(0, 1))
-    with pytest.raises(options.UserError, match="holds a run with epochs 1, now it is 2"):
+    with pytest.raises(UserError, match="holds a run with epochs 1, now it is 2"):
         reopen(epochs=2)
-    with pytest.raises(options.UserError, match="holds a run with epochs 1, now it is at its def"):
+    with pytest.raises(UserError, match="holds a run with epochs 1, now it is at its def"):
         reopen()
 
 
@@ -232,7 +362,7 @@ BAD = [
     (["-p", "epochs=2", "--epochs", "3"], "--epochs and -p epochs say the same thing"),
     (["-p", "out=x"], "name the run's folder with --out"),
     (["--data-dir", "nowhere"], "--data-dir must exist; there is no nowhere"),
-    (["--data-dir", ".", "--dataset", "toy"], "leave --data-dir out"),
+    (["--data-dir", ".", "--dataset", "toy"], "--dataset toy reads no copy; leave --data-dir out"),
     (["--weights-file", "nowhere.h5"], "--weights-file must exist; there is no nowhere.h5"),
     (["--weights-file", "sources"], "--weights-file must be a file"),
     (["--out", "file.txt"], "--out must be a folder; file.txt is a file"),
@@ -240,7 +370,6 @@ BAD = [
     (["--out", "sources"], "sources holds other files"),
     (["--out", "~no_such_user/x"], "must name a user's home folder; received ~no_such_user/x"),
     (["--data-dir", "~no_such_user/x"], "must name a user's home folder"),
-    (["--scheduler", "tcp://127.0.0.1:1"], "--scheduler"),
 ]
 
 
@@ -273,11 +402,31 @@ def test_bad_command_line_is_one_line(words, message):
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("installed", "message"),
+    [
+        (False, "--scheduler needs the package distributed; install the [cluster] extra: pip"),
+        (True, "--scheduler tcp://127.0.0.1:1 does not answer: refused."),
+    ],
+)
+def test_a_scheduler_that_cannot_be_used_is_told(study, monkeypatch, capfd, installed, message):
+    def client(address, timeout):
+        raise OSError("refused")
+
+    distributed = types.SimpleNamespace(Client=client) if installed else None
+    monkeypatch.setitem(sys.modules, "distributed", distributed)
+    study.add("01_records", "records_its_parameters")
+    assert study.run("--scheduler", "tcp://127.0.0.1:1") == 2
+    err = capfd.readouterr().err
+    assert message in err and len(err.splitlines()) == 1
+    assert not study.runs.exists()
+
+
 @pytest.mark.parametrize("value", ["five", 2.5, True])
 def test_values_of_the_wrong_type_are_refused_by_the_function_too(study, capfd, value):
     study.add("01_records", "records_its_parameters")
-    arguments = Arguments(epochs=value)
-    assert pipeline.run(arguments, notebooks_dir=study.notebooks, runs_dir=study.runs) == 2
+    asked = Options(epochs=value)
+    assert run(asked, notebooks_dir=study.notebooks, runs_dir=study.runs) == 2
     assert f"received {value!r}" in capfd.readouterr().err
 
 
@@ -293,19 +442,23 @@ def test_missing_data_is_refused_before_anything_is_created(study, capfd):
 def test_notebooks_without_a_wanted_recipe_are_left_out(study):
     study.add("02_vgg10", "records_its_parameters")
     study.add("03_resnet20", "records_its_parameters")
-    arguments = Arguments(recipes=("optimized",))
-    request = options.check(arguments, study.notebooks)
-    assert [notebook.name for notebook in request.notebooks] == ["02_vgg10"]
-    assert request.idle == ("03_resnet20",)
-    with pytest.raises(options.UserError, match="names none of 03_resnet20"):
-        options.check(Arguments(recipes=("optimized",), notebooks=("3",)), study.notebooks)
+    known = notebooks.find_notebooks(study.notebooks)
+    kept = notebooks.with_wanted_recipes(known, ("optimized",), named=False)
+    assert [notebook.name for notebook in kept] == ["02_vgg10"]
+    with pytest.raises(UserError, match="names none of 03_resnet20"):
+        notebooks.with_wanted_recipes(known, ("optimized",), named=True)
+    assert notebooks.with_wanted_recipes(known, None, named=False) == known
+    study.add("05_lists", "lists_what_ran")
+    with pytest.raises(UserError, match="names none of 02_vgg10, 03_resnet20; received 224px"):
+        known = notebooks.find_notebooks(study.notebooks)  # a comparison alone trains nothing
+        notebooks.with_wanted_recipes(known, ("224px",), named=False)
 
 
 def test_help_needs_no_tensorflow():
     program = (
         "import sys, run_all\n"
         "try:\n    run_all.main(['--help'])\nexcept SystemExit:\n"
-        "    heavy = {'tensorflow', 'keras', 'papermill', 'pandas'} & set(sys.modules)\n"
+        "    heavy = {'tensorflow', 'keras', 'papermill', 'pandas', 'scipy'} & set(sys.modules)\n"
         "    sys.exit(len(heavy))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
@@ -317,7 +470,7 @@ def test_help_needs_no_tensorflow():
 
 
 def test_all_notebooks_use_the_data_that_auto_found(study, monkeypatch, capfd):
-    monkeypatch.setattr(pipeline, "_prepare_inputs", lambda request: TOY)
+    find(monkeypatch, TOY)
     study.add("01_reads", "reads_data")
     study.add("05_lists", "lists_what_ran")
     assert study.run("--epochs", "1") == 0
@@ -328,26 +481,26 @@ def test_all_notebooks_use_the_data_that_auto_found(study, monkeypatch, capfd):
     assert 'href="01_reads.html"' in index and "Reads data" in index
 
 
-def _transfer_parameters(study, inputs: dict, **given) -> dict:
+def _transfer_parameters(study, data: dict, **given) -> dict:
     study.add("04_transfer_learning", "has_transfer_parameters")
-    request = options.check(Arguments(**given), study.notebooks)
-    return pipeline.notebook_parameters(request.notebooks[0], request, inputs, study.runs / "x")
+    options, chosen = checked(study, **given)
+    return plan.notebook_parameters(chosen[0], options, Inputs(data, (LITE0,)), study.runs / "x")
 
 
-def test_quick_pass_gives_transfer_learning_less_work(study):
-    real = {**TOY, "real": True, "dataset": "cifar10"}
-    quick = {
-        "seeds": pipeline.QUICK_SEEDS,
-        "recipes": pipeline.FULL["recipes"],
-        "image_size": pipeline.QUICK_IMAGE_SIZE,
-        "train_size": pipeline.QUICK_TRANSFER_TRAIN_SIZE,
+def test_notebooks_get_what_was_given_and_what_was_not_whatever_their_defaults(study):
+    """No flags are the full study; of a quick pass only the cap on the epochs is passed."""
+    left_out = {
+        "epochs": 0,
+        "train_size": 0,
+        "recipes": list(recipes.DEFAULT),
+        "seeds": [],
+        "image_size": [],
     }
-    rest = {"dataset": "cifar10", "out": ".."}
-    assert _transfer_parameters(study, real, epochs=5) == {"epochs": 5, **quick, **rest}
-    toy = _transfer_parameters(study, TOY, epochs=5)
-    assert toy["train_size"] == pipeline.QUICK_TOY_TRAIN_SIZE
-    assert _transfer_parameters(study, real, epochs=11) == {**pipeline.FULL, "epochs": 11, **rest}
-    given = _transfer_parameters(study, real, epochs=5, image_size=(96, 224), train_size=20_000)
+    found = {"dataset": "cifar10", "backbone": "efficientnet-lite0", "out": ".."}
+    assert _transfer_parameters(study, REAL) == {**left_out, **found}
+    quick = _transfer_parameters(study, REAL, epochs=5)
+    assert quick == {**left_out, **found, "epochs": 5}
+    given = _transfer_parameters(study, REAL, epochs=5, image_size=(96, 224), train_size=20_000)
     assert (given["image_size"], given["train_size"]) == ([96, 224], 20_000)
 
 
@@ -362,9 +515,7 @@ def test_seeds_and_recipes_said_aloud_are_what_the_notebook_gets(study, epochs):
 
 
 def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch, capfd):
-    weights = {"backbone": "efficientnet-lite0", "sha256": "0", "notice": "Lite0 it is."}
-    inputs = {**TOY, "weights": weights}
-    monkeypatch.setattr(pipeline, "_prepare_inputs", lambda request: inputs)
+    find(monkeypatch, TOY, LITE0)
     study.add("01_records", "records_its_parameters")
     study.add("04_transfer_learning", "has_transfer_parameters")
     assert study.run("--epochs", "2") == 0
@@ -375,7 +526,7 @@ def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch,
         "Quick pass: every training phase is capped at 2 epochs, and each recipe is trained with "
         "one seed.",
         "04_transfer_learning runs at 64 and 96 pixels on 4,000 training images; add "
-        "--image-size 96 224 --train-size 50000 for the full size.",
+        "--image-size 96 224 --train-size 8000 for the full size.",
     ]
     index = (study.runs / "toy-epochs-2" / "html" / "index.html").read_text()
     assert "Lite0 it is." in index
@@ -384,49 +535,46 @@ def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch,
     assert "one seed" not in out and "runs at 64 and 96 pixels; add --image-size 96 224 for" in out
 
 
-def test_no_flags_is_the_full_run_whatever_the_notebooks_default(study):
-    assert _transfer_parameters(study, {}) == {**pipeline.FULL, "out": ".."}
-
-
 def test_paths_are_passed_relative_to_the_executed_notebook(study):
     (study.root / "weights.h5").touch()
     (study.root / "images").mkdir()
-    real = {**TOY, "real": True, "dataset": "cifar10"}
     given = {"data_dir": "images", "weights_file": "weights.h5"}
-    passed = _transfer_parameters(study, real, **given)
+    passed = _transfer_parameters(study, REAL, **given)
     assert passed["data_dir"] == "../../../images"
     assert passed["weights_file"] == "../../../weights.h5"
 
 
 def test_threads_are_shared_between_workers(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(pipeline, "_cores", lambda: 8)
-    assert pipeline._environment(Arguments(workers=3))["OMP_NUM_THREADS"] == "2"
-    assert "OMP_NUM_THREADS" not in pipeline._environment(Arguments())
+    monkeypatch.setattr(plan, "cores", lambda: 8)
+    assert plan.kernel_environment(3, shared=True)["OMP_NUM_THREADS"] == "2"
+    assert "OMP_NUM_THREADS" not in plan.kernel_environment(1, shared=True)
+    assert "OMP_NUM_THREADS" not in plan.kernel_environment(3, shared=False)
 
 
 def test_folders_of_the_environment_are_the_same_in_the_kernels(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("CIFAR10_DIR", "CIFAR_HELPERS_CACHE", "KERAS_HOME"):
         monkeypatch.setenv(name, "here")
-        assert pipeline._environment(Arguments())[name] == str(tmp_path / "here")
+        assert plan.kernel_environment(1, shared=True)[name] == str(tmp_path / "here")
 
 
 def test_run_name_is_made_from_what_decides_the_results(study):
     study.add("01_records", "records_its_parameters")
 
-    def name(inputs=TOY, **given) -> str:
-        return runs.run_name(options.check(Arguments(**given), study.notebooks), inputs)
+    def name(data=REAL, **given) -> str:
+        return plan.run_name(checked(study, **given)[0], data)
 
-    real = {**TOY, "real": True, "verified": True}
-    assert name(real) == "full"
-    assert name(real, workers=4, notebooks=("1",), backbone="auto") == "full"
-    assert name(real, seeds=(0,)) not in ("full", name(real, seeds=(1,)))
-    assert name(real, epochs=5, seeds=(0,)) == "epochs-5"
-    assert name(real, epochs=5, dataset="cifar10") == "epochs-5"
-    assert name(epochs=5) == "toy-epochs-5"
-    assert name(real, seeds=(0, 1)) == name(real, seeds=(0, 1)) != name(real, seeds=(0, 2))
-    assert name({**real, "verified": False}) != "full"
+    assert name() == "full"
+    assert name(workers=4, notebooks=("1",), backbone="auto", precision="auto") == "full"
+    assert name(image_size=(96, 224), recipes=("reference", "improved")) == "full"
+    assert name(seeds=(0,)) not in ("full", name(seeds=(1,)))
+    assert name(epochs=5, seeds=(0,)) == name(epochs=5, dataset="cifar10") == "epochs-5"
+    assert name(epochs=5, image_size=(96, 224)) != "epochs-5"
+    assert name(TOY, epochs=5) == "toy-epochs-5"
+    # As the first edition named them, so that its runs are found.
+    assert name(seeds=(0, 1)) == "full-e9587d11" != name(seeds=(0, 2))
+    assert name({**REAL, "verified": False}) != "full"
 
 
 # The terminal
@@ -445,48 +593,58 @@ def test_piped_output_is_plain_and_short(study, environment):
     assert len(text.splitlines()) < 10
 
 
-def _training(folder: Path, recipe: str, epoch: int, epochs: int, phase: int = 1) -> None:
-    state = {"epoch": epoch, "epochs": epochs, "seconds_per_epoch": 60.0, "val_accuracy": 0.5}
-    state["phase"] = phase
-    path = folder / "checkpoints" / "vgg10" / recipe / "seed0" / "progress.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(state))
+def _row(recipe: str, status: str, epoch: int = 0, **changes) -> dict:
+    row = {"recipe": recipe, "seed": 0, "epochs": 20, "phases": 1, "status": status}
+    row |= {"epoch": epoch, "phase": 1, "val_accuracy": 0.5, "seconds_per_epoch": 60.0}
+    return row | changes
+
+
+def _seen(folder: Path, *rows: dict) -> str:
+    """What is shown of these trainings of VGG-10."""
+    path = folder / "progress" / "vgg10.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"model": "vgg10", "trainings": rows, "updated": ""}))
+    return str(progress.find_training(folder, "vgg10"))
+
+
+NEW = {"val_accuracy": None, "seconds_per_epoch": None}
 
 
 def test_progress_tells_training_epoch_and_time_left(tmp_path):
-    plan = [
-        {"model": "vgg10", "recipe": recipe, "seed": 0, "epochs": 20, "phases": 1}
-        for recipe in ("base", "callbacks", "improved")
-    ]
-    assert progress.watch(tmp_path, "vgg10", 0.0) is None
-    (tmp_path / "plan").mkdir()
-    (tmp_path / "plan" / "vgg10.json").write_text(json.dumps(plan))
-    assert str(progress.watch(tmp_path, "vgg10", 0.0)) == (
-        "base, seed 0 · training 1 of 3 · epoch 0 of 20"
+    assert progress.find_training(tmp_path, "vgg10") is None
+    waiting = [_row(name, "waiting", **NEW) for name in ("callbacks", "improved")]
+    shown = _seen(tmp_path, _row("base", "waiting", **NEW), *waiting)
+    assert shown == "base, seed 0 · training 1 of 3 · epoch 0 of 20"
+    shown = _seen(
+        tmp_path, _row("base", "finished", 20), _row("callbacks", "running", 5), waiting[1]
     )
-    _training(tmp_path, "base", 20, 20)
-    _training(tmp_path, "callbacks", 5, 20)
-    assert str(progress.watch(tmp_path, "vgg10", 0.0)) == (
-        "callbacks, seed 0 · training 2 of 3 · epoch 5 of 20 · validation 50.0% · about 35 min left"
+    assert shown == (
+        "callbacks, seed 0 · training 2 of 3 · epoch 5 of 20 · validation 50.0 % · "
+        "about 35 min left"
     )
-    _training(tmp_path, "improved", 20, 20)
-    assert progress.watch(tmp_path, "vgg10", 0.0) is None
-    assert progress.watch(tmp_path, "vgg10", time.time() + 60) is None
+    assert _seen(tmp_path, *(_row(name, "finished", 20) for name in ("base", "improved"))) == "None"
+    progress.forget(tmp_path, "vgg10")
+    assert progress.find_training(tmp_path, "vgg10") is None
+
+
+def test_a_training_that_stopped_early_is_not_shown_through_the_next_one(tmp_path):
+    stopped, following = _row("callbacks", "finished", 9), _row("improved", "waiting", **NEW)
+    shown = _seen(tmp_path, stopped, following)
+    assert shown == "improved, seed 0 · training 2 of 2 · epoch 0 of 20 · about 20 min left"
+    shown = _seen(tmp_path, stopped, {**following, "status": "running"})
+    assert shown == "improved, seed 0 · training 2 of 2 · epoch 0 of 20 · about 20 min left"
 
 
 @pytest.mark.parametrize(("phase", "left"), [(1, ""), (2, " · about 10 min left")])
 def test_no_time_is_foretold_for_epochs_of_another_kind(tmp_path, phase, left):
-    row = {"model": "vgg10", "recipe": "base", "seed": 0, "epochs": 20, "phases": 2}
-    (tmp_path / "plan").mkdir()
-    (tmp_path / "plan" / "vgg10.json").write_text(json.dumps([row]))
-    _training(tmp_path, "base", 10, 20, phase=phase)
-    assert str(progress.watch(tmp_path, "vgg10", 0.0)).partition("50.0%")[2] == left
+    shown = _seen(tmp_path, _row("base", "running", 10, phase=phase, phases=2))
+    assert shown.partition("50.0 %")[2] == left
 
 
 def test_plain_display_prints_changes_only(capsys):
     display = progress.PlainDisplay()
     for epoch in range(101):
-        at = progress.Training("vgg10", "base", 0, epoch, 100, 1, 1, None, None)
+        at = progress.Training({"recipe": "base", "seed": 0, "epoch": epoch, "epochs": 100})
         display.show([progress.Row("02_vgg10", "running", 1.0, at)])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == progress.LINES_A_TRAINING + 1
@@ -494,8 +652,8 @@ def test_plain_display_prints_changes_only(capsys):
 
 
 def test_durations_read_well():
-    said = [progress.duration(seconds) for seconds in (0.4, 99, 100, 3599, 11_100)]
-    assert said == ["0 s", "99 s", "2 min", "1 h 00 min", "3 h 05 min"]
+    said = [text.duration(seconds) for seconds in (0.4, 89, 90, 3599, 11_100)]
+    assert said == ["0 s", "89 s", "2 min", "60 min", "3 h 05 min"]
 
 
 # Records in the report
@@ -503,22 +661,19 @@ def test_durations_read_well():
 
 def test_index_shows_results_with_their_intervals():
     row = {
-        "model": "vgg10",
-        "label": "VGG-10",
+        "network": "VGG-10",
         "recipe": "base",
-        "changes": "dropout 0.2",
-        "parameters": 402_986,
+        "what changes": "dropout 0.2",
+        "parameters": "402,986",
         "epochs": "20/20",
-        "seeds": 1,
-        "accuracy": 0.78,
-        "low": 0.77,
-        "high": 0.79,
-        "interval": "test images",
-        "loss": 0.6,
-        "gap": -2.84,
-        "seconds": 120.0,
-        "reference": 0.786,
-        "reference_about": "20/20 epochs",
+        "seeds": "1",
+        "test accuracy": "78.0 %",
+        "95 % interval": "77.0 to 79.0 %",
+        "test loss": "0.600",
+        "gap": "−2.8",
+        "training": "2 min",
+        "published": "78.6 % (20/20 epochs)",
+        "numbers": {"accuracy": 0.78, "low": 0.77, "high": 0.79, "reference": 0.786},
     }
     record = {
         "status": "finished",
@@ -529,16 +684,15 @@ def test_index_shows_results_with_their_intervals():
         "started": "2026-01-02T03:04:05+00:00",
         "notebooks": {},
     }
-    page = report.index_page("full", record, [row], ["One processor, 2 cores"])
+    page = report.index_page("full", record, report.Results([row], ["One processor, 2 cores"]))
     for words in ("78.0 %", "77.0 to 79.0", "78.6 %", "20/20 epochs", "402,986", "−2.8"):
         assert words in page
     assert "somebody" not in page and "One processor" in page
 
 
 def test_report_names_the_backbone_that_was_used_and_the_one_that_was_published():
-    rows, problem = report.results_rows(ROOT)
-    assert problem == ""
-    (row,) = [row for row in rows if row["recipe"] == "96px"]
-    assert row["label"] == "EfficientNet-Lite0"
-    assert row["reference_about"] == "30+30 epochs, EfficientNetV2B0"
-    assert {row["reference_about"] for row in rows if row["reference"] is None} == {""}
+    rows, machines, problem = report.read_results(ROOT)
+    assert problem == "" and len(machines) == 1
+    (row,) = [row for row in rows if row["recipe"].startswith("96px")]
+    assert row["network"] == "EfficientNet-Lite0"
+    assert row["published"].endswith("(30+30 epochs, EfficientNetV2B0)")

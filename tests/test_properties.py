@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import run_all
 from cifar_helpers import recipes
 from cifar_helpers.data import cifar10
 from cifar_helpers.errors import DataError, UserError
-from cifar_helpers.runner import options, pipeline
+from cifar_helpers.runner import notebooks, options, plan
+from cifar_helpers.runner.inputs import Inputs
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = 20  # of a batch file, in place of the official 10,000
@@ -63,7 +63,7 @@ def command_lines(draw):
 
 
 # Inspected once: papermill takes a while.
-NOTEBOOKS = options._find_notebooks(ROOT / "notebooks")
+NOTEBOOKS = notebooks.find_notebooks(ROOT / "notebooks")
 
 
 @given(command_lines())
@@ -73,19 +73,21 @@ NOTEBOOKS = options._find_notebooks(ROOT / "notebooks")
 def test_a_command_line_is_taken_or_refused_with_a_message(words):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        patch.setattr(options, "_find_notebooks", lambda folder: list(NOTEBOOKS))
         try:
-            arguments = options.Arguments.from_namespace(run_all.build_parser().parse_args(words))
-            request = options.check(arguments, ROOT / "notebooks")
+            asked = options.parse(words)
+            chosen = notebooks.choose_notebooks(NOTEBOOKS, asked.notebooks)
+            asked = options.check(asked, chosen)
+            named = bool(asked.notebooks)
+            chosen = notebooks.with_wanted_recipes(chosen, asked.recipes, named=named)
         except SystemExit as stop:
             assert stop.code == 2
             return
         except UserError as error:
             assert str(error).strip() and "\n" not in str(error)
             return
-    inputs = {"dataset": "toy", "name": "toy set", "real": False, "verified": False, "sha256": "0"}
-    for notebook in request.notebooks:
-        passed = pipeline.notebook_parameters(notebook, request, inputs, ROOT / "new")
+    data = {"dataset": "toy", "name": "toy set", "real": False, "verified": False, "sha256": "0"}
+    for notebook in chosen:
+        passed = plan.notebook_parameters(notebook, asked, Inputs(data), ROOT / "new")
         assert set(passed) <= set(notebook.types)
         json.dumps(passed)
 

@@ -6,8 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from cifar_helpers.runner import pipeline
-from cifar_helpers.runner.options import Arguments
+from cifar_helpers.runner import options, run
 
 FIXTURES = Path(__file__).with_name("notebooks")
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,10 +21,8 @@ class TinyStudy:
         shutil.copy(FIXTURES / f"{fixture}.ipynb", self.notebooks / f"{name}.ipynb")
 
     def run(self, *words: str) -> int:
-        import run_all
-
-        arguments = Arguments.from_namespace(run_all.build_parser().parse_args(words))
-        return pipeline.run(arguments, notebooks_dir=self.notebooks, runs_dir=self.runs)
+        asked = options.parse(list(words))
+        return run(asked, notebooks_dir=self.notebooks, runs_dir=self.runs)
 
     def record(self, name: str = "full") -> dict:
         return json.loads((self.runs / name / "run.json").read_text())
@@ -50,11 +47,10 @@ class TinyStudy:
     def process(self, *words: str) -> list[str]:
         """The command line that runs this study in a process of its own."""
         program = (
-            "import sys, pathlib, run_all\n"
-            "from cifar_helpers.runner import options, pipeline\n"
+            "import sys, pathlib\n"
+            "from cifar_helpers.runner import options, run\n"
             "if __name__ == '__main__':\n"
-            "    words = run_all.build_parser().parse_args(sys.argv[1:])\n"
-            "    sys.exit(pipeline.run(options.Arguments.from_namespace(words),\n"
+            "    sys.exit(run(options.parse(None),\n"
             f"        notebooks_dir=pathlib.Path({str(self.notebooks)!r}),\n"
             f"        runs_dir=pathlib.Path({str(self.runs)!r})))\n"
         )

@@ -1,249 +1,384 @@
-"""What a user may ask of the runner: the arguments, and the checks made before anything starts."""
+"""What a user may ask of the runner, said once: flags, help, defaults and checks."""
 
+import argparse
 import ast
-import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
-from cifar_helpers import recipes
+from cifar_helpers import data, models, recipes
 from cifar_helpers.errors import UserError, user_path
+from cifar_helpers.recipes import QUICK_EPOCHS
+from cifar_helpers.runner.notebooks import Notebook
 from cifar_helpers.text import closest, listed
 
-DATASETS = ("auto", "cifar10", "toy")
-BACKBONES = ("auto", "efficientnetv2b0", "efficientnet-lite0")
-PRECISIONS = ("auto", "float32", "bfloat16")
-# Flags that are notebook parameters of the same name.
-SHARED = (
-    "dataset",
-    "data_dir",
-    "train_size",
-    "epochs",
-    "recipes",
-    "seeds",
-    "precision",
-    "backbone",
-    "image_size",
-    "weights_file",
-)
-DEFAULTS = {
-    "dataset": "auto",
-    "backbone": "auto",
-    "precision": "auto",
-    "recipes": ("reference", "improved"),
+# Headings of `--help`, each with the first of its options.
+GROUPS = {
+    "epochs": "what to run",
+    "dataset": "data and weights",
+    "out": "the run's folder",
+    "workers": "execution",
 }
-# A quick pass has fewer seeds and other sizes than the full study.
-DEFAULTS_QUICK = {"seeds": (0,)}
-DEFAULTS_FULL = {"image_size": (96, 224)}
-# Up to this cap on the epochs a run is a quick pass.
-QUICK_EPOCHS = 10
-# Notebooks with this number compare what the others recorded, and run when those have ended.
-COMPARISON = "05"
+_REFERENCE_SIZES = [
+    recipe.image_size
+    for recipe in recipes.RECIPES
+    if recipe.reference and models.MODELS[recipe.model].has_backbone
+]
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """What was asked for; None and empty values stand for "not given".
+class Option:
+    """All there is to know of an option but its type.
 
     Attributes:
-        epochs: cap on the epochs of every training phase.
-        notebooks: numbers ("1", "01") or names ("01_baseline_cnn") of those to run.
-        dataset: one of `DATASETS`.
-        data_dir: folder or archive with CIFAR-10.
-        train_size: training images kept.
-        seeds: one training of each recipe a seed.
-        recipes: "reference", "improved" or names of single recipes.
-        precision: one of `PRECISIONS`.
-        backbone: one of `BACKBONES`.
-        image_size: input sizes in pixels of the two transfer-learning reference recipes.
-        weights_file: ImageNet weights of EfficientNetV2B0.
-        parameters: further notebook parameters, each "NAME=VALUE".
-        out: the run's folder.
-        fresh: set the folder of an earlier run aside and begin anew.
-        workers: notebooks that run at the same time.
-        scheduler: address of a Dask scheduler that runs the notebooks.
-        cell_timeout: seconds that one cell may take.
-        html: write HTML pages at the end.
+        help: its text in `--help`.
+        metavar: stands for a value there.
+        choices: the words it takes, of which the first is the default; () for any.
+        least: the smallest whole number.
+        default: what leaving it out means; None where that is not one value.
+        quick_default: the same in a quick pass, if that is something else.
+        use: words among "parameter" (of notebooks too, by the same name), "name" (part of the name
+            of the run's folder) and "settings" (all results in a folder have it in common).
+        left_out: what a notebook is given where the option is left out, so that no flags are the
+            full study whatever the notebook's own default is; None leaves that as it is.
+        flag: as it is typed, where that is not its name.
     """
 
-    epochs: int | None = None
-    notebooks: tuple[str, ...] = ()
-    dataset: str | None = None
-    data_dir: str | None = None
-    train_size: int | None = None
-    seeds: tuple[int, ...] | None = None
-    recipes: tuple[str, ...] | None = None
-    precision: str | None = None
-    backbone: str | None = None
-    image_size: tuple[int, ...] | None = None
-    weights_file: str | None = None
-    parameters: tuple[str, ...] = ()
-    out: str | None = None
-    fresh: bool = False
-    workers: int = 1
-    scheduler: str | None = None
-    cell_timeout: int | None = None
-    html: bool = True
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    default: Any = None
+    quick_default: Any = ...
+    use: str = ""
+    left_out: Any = None
+    flag: str = ""
+
+
+def _option(text: str, unset: Any = None, **details: Any) -> Any:
+    return field(default=unset, metadata={"option": Option(text, **details)})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for, and the table of all options; None and () stand for "not given"."""
+
+    epochs: int | None = _option(
+        "cap on the epochs of every training phase (default: as each recipe says); up to "
+        f"{QUICK_EPOCHS}, each recipe has one seed, and notebook 04 works on smaller images and "
+        "fewer of them",
+        metavar="N",
+        least=1,
+        use="parameter settings",
+        left_out=0,
+    )
+    notebooks: tuple[str, ...] = _option(
+        "numbers or names of the notebooks to run (default: all)", (), metavar="NN"
+    )
+    recipes: tuple[str, ...] | None = _option(
+        f'"reference", "improved" or names of single recipes (default: {" ".join(recipes.DEFAULT)})',
+        metavar="NAME",
+        default=recipes.DEFAULT,
+        use="parameter name",
+        left_out=list(recipes.DEFAULT),
+    )
+    seeds: tuple[int, ...] | None = _option(
+        "train each recipe once with each seed (default: as the notebook says, 0 1 2 for the "
+        f"baseline and 0 for the others; 0 in all with up to {QUICK_EPOCHS} epochs)",
+        metavar="K",
+        quick_default=(0,),
+        use="parameter name",
+        left_out=[],
+    )
+    precision: str | None = _option(
+        "number format that trainings compute in; auto (default): that of a record in the "
+        "run's folder, else the one measured to be faster on such processors",
+        choices=("auto", "float32", "bfloat16"),
+        use="parameter name settings",
+    )
+    image_size: tuple[int, ...] | None = _option(
+        "input sizes of the two transfer-learning reference recipes (default: "
+        f"{_REFERENCE_SIZES[0]} {_REFERENCE_SIZES[-1]})",
+        metavar="PX",
+        default=(_REFERENCE_SIZES[0], _REFERENCE_SIZES[-1]),
+        quick_default=None,
+        use="parameter name settings",
+        left_out=[],
+    )
+    parameters: tuple[str, ...] = _option(
+        "any other parameter of the notebooks that are to run; may be repeated",
+        (),
+        metavar="NAME=VALUE",
+        flag="-p",
+    )
+    dataset: str | None = _option(
+        "auto (default): CIFAR-10, or where no copy can be had a small drawn toy set; "
+        "cifar10: fail instead; toy: the toy set outright",
+        choices=("auto", *data.DATASETS),
+        use="parameter",
+    )
+    data_dir: str | None = _option(
+        "folder with the official python batches, or the official archive (default: the "
+        "environment variable CIFAR10_DIR, else the cache, else a download)",
+        metavar="DIR",
+        use="parameter",
+    )
+    train_size: int | None = _option(
+        "training images kept at the most, as many of each class (default: all)",
+        metavar="N",
+        least=10,
+        use="parameter name settings",
+        left_out=0,
+    )
+    backbone: str | None = _option(
+        "auto (default): EfficientNetV2B0 where its weights can be had, else EfficientNet-Lite0",
+        choices=("auto", *models.BACKBONES),
+        use="parameter name settings",
+    )
+    weights_file: str | None = _option(
+        "ImageNet weights of EfficientNetV2B0 without top, as Keras publishes them",
+        metavar="FILE",
+        use="parameter name settings",
+    )
+    out: str | None = _option(
+        "the run's folder (default: runs/NAME, the name made from the options)", metavar="DIR"
+    )
+    fresh: bool = _option("begin anew; the folder of an earlier run is renamed, not deleted", False)
+    html: bool = _option("write no HTML pages", True, flag="--no-html")
+    workers: int = _option(
+        "notebooks that run at the same time on this machine (default: 1)", 1, metavar="N", least=1
+    )
+    scheduler: str | None = _option(
+        "run the notebooks on a Dask cluster that shares this folder, such as "
+        "tcp://host:8786 (needs the [cluster] extra)",
+        metavar="ADDRESS",
+    )
+    cell_timeout: int | None = _option(
+        "seconds after which a cell that still runs fails (default: none)", metavar="S", least=1
+    )
+    # The `-p` parameters that are no options, once `check` has read them.
+    others: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_quick(self) -> bool:
         """Whether the cap on the epochs makes it a quick pass."""
-        return self.epochs is not None and self.epochs <= QUICK_EPOCHS
+        return recipes.is_quick(self.epochs or 0)
 
-    @classmethod
-    def from_namespace(cls, namespace) -> "Arguments":
-        """Arguments from what `argparse` found; lists become tuples."""
-        found = {field.name: getattr(namespace, field.name) for field in fields(cls)}
-        return cls(**{name: _frozen(value) for name, value in found.items()})
-
-    def given(self, names: Iterable[str] = SHARED) -> dict:
-        """Those of `names` that were given, as plain values; defaults said aloud are left out."""
+    def given(self, names: Iterable[str]) -> dict[str, Any]:
+        """Those of `names` that were given, as plain values."""
         values = {name: getattr(self, name) for name in names}
-        defaults = DEFAULTS | (DEFAULTS_QUICK if self.is_quick else DEFAULTS_FULL)
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
-            if value not in (None, ()) and value != defaults.get(name)
+            if value not in (None, ())
         }
 
+    def changed(self, use: str) -> dict[str, Any]:
+        """Those given, of the ones with a use, that say something else than the default."""
+        found = self.given(with_use(use))
+        return {name: value for name, value in found.items() if value != self._default(name)}
 
-@dataclass(frozen=True)
-class Notebook:
-    """A notebook of the study, by its file `NN_name.ipynb`."""
+    def _default(self, name: str) -> Any:
+        option = TABLE[name]
+        default = option.choices[0] if option.choices else option.default
+        if self.is_quick and option.quick_default is not ...:
+            default = option.quick_default
+        return list(default) if isinstance(default, tuple) else default
 
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The file's name without its ending."""
-        return self.path.stem
-
-    @property
-    def number(self) -> str:
-        """The two digits in front."""
-        return self.name[:2]
-
-    @property
-    def is_comparison(self) -> bool:
-        """Whether it reads the records of the others."""
-        return self.number == COMPARISON
-
-    @property
-    def model(self) -> str | None:
-        """The model that it trains, one of `recipes.MODELS`."""
-        return next((model for model in recipes.MODELS if self.name[3:].startswith(model)), None)
-
-    @cached_property
-    def cells(self) -> list[dict]:
-        """Its cells, as stored."""
-        try:
-            return json.loads(self.path.read_text(encoding="utf-8"))["cells"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{self.path.name} cannot be read as a notebook: {error}.") from error
-
-    @cached_property
-    def types(self) -> dict[str, str]:
-        """The annotated type of each parameter, by name, in the order of the parameters cell."""
-        import papermill  # here, because it takes a second and --help needs none of it
-
-        found = papermill.inspect_notebook(str(self.path).replace("{", "{{").replace("}", "}}"))
-        return {name: parameter["inferred_type_name"] for name, parameter in found.items()}
+    def for_notebooks(self) -> dict[str, Any]:
+        """The notebook parameters that say what was asked for, and what was left out."""
+        names = with_use("parameter")
+        left_out = {name: TABLE[name].left_out for name in names}
+        known = {name: value for name, value in left_out.items() if value is not None}
+        return known | self.given(names) | self.others
 
 
-@dataclass(frozen=True)
-class Request:
-    """Arguments that have passed all checks.
-
-    Attributes:
-        arguments: with `-p` parameters that are flags moved to their fields.
-        notebooks: those to run, in order.
-        parameters: the other `-p` parameters.
-        idle: names of notebooks left out because no recipe that was asked for is theirs.
-    """
-
-    arguments: Arguments
-    notebooks: tuple[Notebook, ...]
-    parameters: dict[str, object]
-    idle: tuple[str, ...]
+TABLE: dict[str, Option] = {
+    each.name: each.metadata["option"] for each in fields(Options) if each.metadata
+}
 
 
-def check(arguments: Arguments, notebooks_dir: Path) -> Request:
-    """Check everything that can be checked without loading data or Keras.
+def with_use(use: str) -> list[str]:
+    """The names of the options whose `use` has a word."""
+    return [name for name, option in TABLE.items() if use in option.use]
+
+
+# The command line
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports a mistake in one line."""
+
+    def error(self, message: str):
+        """Print what is wrong and where help is, and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+def parse(words: list[str] | None, **about: Any) -> Options:
+    """The options of a command line, not checked yet beyond its form.
 
     Args:
-        arguments: as given.
-        notebooks_dir: folder with the study's notebooks.
+        words: without the program's name; None for `sys.argv`.
+        about: texts for `argparse.ArgumentParser`.
+
+    Raises:
+        SystemExit: with status 2, after a line that says what is wrong.
+    """
+    parser = _Parser(
+        prog="run_all.py",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        **about,
+    )
+    for name, option in TABLE.items():
+        if name in GROUPS:
+            group = parser.add_argument_group(GROUPS[name])
+        group.add_argument(_flag(name), dest=name, **_details(name, option))
+    found = vars(parser.parse_args(words))
+    return Options(**{name: _frozen(value) for name, value in found.items()})
+
+
+def _details(name: str, option: Option) -> dict[str, Any]:
+    """What `argparse` is to know of an option."""
+    unset, kind = getattr(Options, name), str(Options.__annotations__[name])
+    details: dict[str, Any] = {"default": unset, "help": option.help}
+    if isinstance(unset, bool):
+        return details | {"action": "store_false" if unset else "store_true"}
+    details["metavar"] = option.metavar
+    if "int" in kind:
+        details["type"] = _whole_number
+    if option.choices:
+        details["choices"] = option.choices
+    if "tuple" in kind:
+        details["nargs"] = "+"
+    if name == "parameters":
+        details |= {"action": "extend", "default": []}
+    return details
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        message = f"must be a whole number; received {text!r}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+# Checks
+
+
+def check(options: Options, notebooks: list[Notebook]) -> Options:
+    """Check all that can be checked without loading data or Keras.
+
+    Args:
+        options: as given.
+        notebooks: those that are to run; they say which parameters there are.
 
     Returns:
-        What to run.
+        The options with those of `-p` in their places.
 
     Raises:
         UserError: for the first value that will not do.
     """
-    chosen = _choose(_find_notebooks(notebooks_dir), arguments.notebooks)
-    arguments, parameters = _merge_parameters(arguments, chosen)
-    _check_numbers(arguments)
-    _check_choices(arguments)
-    _check_seeds(arguments.seeds)
-    _check_image_size(arguments.image_size)
-    _check_paths(arguments)
-    busy = tuple(notebook for notebook in chosen if _has_work(notebook, arguments.recipes))
-    idle = tuple(notebook.name for notebook in chosen if notebook not in busy)
-    if idle and (arguments.notebooks or not busy):
-        raise UserError(
-            f"--recipes names none of {listed(idle)}; received {listed(arguments.recipes)}. "
-            f"Add one of its recipes or leave the notebook out."
-        )
-    return Request(arguments, busy, parameters, idle)
-
-
-# Notebooks
-
-
-def _find_notebooks(folder: Path) -> list[Notebook]:
-    found = [Notebook(path) for path in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))]
-    if not found:
-        raise UserError(f"No notebooks named NN_name.ipynb in {folder}; is the checkout complete?")
-    return found
-
-
-def _choose(known: list[Notebook], wanted: tuple[str, ...]) -> list[Notebook]:
-    """The notebooks that were named, in order; all of them if none was."""
-    keys = {key: notebook for notebook in known for key in (notebook.name, notebook.number)}
-    chosen = set()
-    for word in wanted:
-        key = word.removesuffix(".ipynb")
-        key = key.zfill(2) if key.isdigit() else key
-        if key not in keys:
-            names = listed(notebook.name for notebook in known)
+    options = _place_parameters(options, notebooks)
+    for name, option in TABLE.items():
+        value = getattr(options, name)
+        if option.least is not None and value is not None and not _is_whole(value, option.least):
+            advice = " Leave it out for no limit." if getattr(Options, name) is None else ""
             raise UserError(
-                f"--notebooks takes numbers or names; there is no {word!r}."
-                f"{'' if key.isdigit() else closest(key, keys)} Known: {names}."
+                f"{_flag(name)} must be a whole number of at least {option.least}; "
+                f"received {value!r}.{advice}"
             )
-        chosen.add(keys[key].name)
-    return [notebook for notebook in known if not wanted or notebook.name in chosen]
+        if option.choices and value is not None and value not in option.choices:
+            raise UserError(
+                f"{_flag(name)} must be one of {listed(option.choices)}; received {value!r}."
+            )
+    if options.recipes is not None:
+        _check_recipes(options.recipes)
+    if options.seeds is not None:
+        _check_seeds(options.seeds)
+    if options.image_size is not None:
+        _check_image_size(options.image_size)
+    _check_paths(options)
+    return options
 
 
-def _has_work(notebook: Notebook, wanted: tuple[str, ...] | None) -> bool:
-    """Whether a notebook trains any of the wanted recipes; those without a model always run."""
-    if wanted is None or notebook.model is None:
-        return True
-    return bool(recipes.select(notebook.model, list(wanted)))
+def _check_recipes(wanted: tuple[str, ...]) -> None:
+    unknown = [word for word in wanted if word not in recipes.names()]
+    if unknown or not wanted:
+        word = str(unknown[0]) if unknown else ""
+        raise UserError(
+            f"--recipes must be among {listed(recipes.names())}; received {word!r}."
+            f"{closest(word, recipes.names())}"
+        )
+
+
+def _check_seeds(seeds: tuple[int, ...]) -> None:
+    # NumPy and Keras take 32 bits.
+    fine = seeds and all(_is_whole(seed, 0) and seed < 2**32 for seed in seeds)
+    if not fine or len(set(seeds)) < len(seeds):
+        raise UserError(
+            f"--seeds must be different whole numbers from 0 to 2**32 - 1; received {listed(seeds)}."
+        )
+
+
+def _check_image_size(sizes: tuple[int, ...]) -> None:
+    fine = all(_is_whole(size, 32) and size <= 512 and size % 32 == 0 for size in sizes)
+    if not fine or len(sizes) not in (1, 2) or list(sizes) != sorted(set(sizes)):
+        raise UserError(
+            "--image-size must be one size, or two with the smaller first, each a multiple of 32 "
+            f"from 32 to 512; received {listed(sizes)}."
+        )
+
+
+def _check_paths(options: Options) -> None:
+    """Files that must be there, and a folder that can be written."""
+    for name, path in options.given(("data_dir", "weights_file")).items():
+        if not user_path(path).exists():
+            raise UserError(
+                f"{_flag(name)} must exist; there is no {path}. Correct the path, or leave the "
+                "option out."
+            )
+    if options.weights_file and not user_path(options.weights_file).is_file():
+        raise UserError(f"--weights-file must be a file; {options.weights_file} is a folder.")
+    backbone = models.BACKBONES.get(options.backbone or "")
+    if options.weights_file and backbone and not backbone.takes_file:
+        fitting = listed(each.label for each in models.BACKBONES.values() if each.takes_file)
+        raise UserError(
+            f"--weights-file holds weights of {fitting}, but --backbone is {backbone.name}; "
+            "leave one of them out."
+        )
+    dataset = data.DATASETS.get(options.dataset or "")
+    if options.data_dir and dataset and not dataset.takes_copy:
+        raise UserError(f"--dataset {dataset.name} reads no copy; leave --data-dir out.")
+    if options.out is not None:
+        _check_out(options.out)
+
+
+def _check_out(out: str) -> None:
+    path = user_path(out).absolute()
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out must be a folder; {out} is a file.")
+    # Anything else in it could be overwritten, or moved away by --fresh.
+    others = path.is_dir() and any(inner.name != "run.lock" for inner in path.iterdir())
+    if others and not (path / "run.json").is_file():
+        raise UserError(
+            f"--out must be a new or empty folder, or that of an earlier run; {out} holds other files."
+        )
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--out must be a folder that can be written; {out} cannot.")
 
 
 # -p NAME=VALUE
 
 
-def _merge_parameters(
-    arguments: Arguments, notebooks: list[Notebook]
-) -> tuple[Arguments, dict[str, object]]:
-    """Parse `-p`; what is also a flag becomes that flag, so that the same checks hold for it."""
-    if not arguments.parameters:
-        return arguments, {}
-    parsed: dict[str, object] = {}
-    for text in arguments.parameters:
+def _place_parameters(options: Options, notebooks: list[Notebook]) -> Options:
+    """Read `-p`; what is also a flag becomes that flag, so that the same checks hold for it."""
+    parsed: dict[str, Any] = {}
+    texts = {}
+    for text in options.parameters:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise UserError(f"-p takes NAME=VALUE; received {text!r}.")
@@ -251,15 +386,16 @@ def _merge_parameters(
             raise UserError(f"-p {name} was given twice.")
         if name == "out":
             raise UserError("-p out is set by the runner; name the run's folder with --out.")
-        parsed[name] = _parse(name, value, notebooks)
-    twice = [name for name in parsed if name in SHARED and getattr(arguments, name) is not None]
-    if twice:
-        raise UserError(f"{_flag(twice[0])} and -p {twice[0]} say the same thing; give one.")
-    flags = {name: _frozen(parsed.pop(name)) for name in SHARED if name in parsed}
-    return replace(arguments, **flags), parsed
+        parsed[name], texts[name] = _read_parameter(name, value, notebooks), text
+    flags = {name: _frozen(parsed.pop(name)) for name in with_use("parameter") if name in parsed}
+    for name in flags:
+        if getattr(options, name) is not None:
+            raise UserError(f"{_flag(name)} and -p {name} say the same thing; give one.")
+    rest = tuple(texts[name] for name in parsed)
+    return replace(options, **flags, parameters=rest, others=parsed)
 
 
-def _parse(name: str, text: str, notebooks: list[Notebook]) -> object:
+def _read_parameter(name: str, text: str, notebooks: list[Notebook]) -> Any:
     """The value of a parameter, as the type that the notebooks annotate it with."""
     types = {notebook.types[name] for notebook in notebooks if name in notebook.types}
     if not types:
@@ -281,121 +417,31 @@ def _parse(name: str, text: str, notebooks: list[Notebook]) -> object:
     return value
 
 
-def _literal(text: str, kind: str) -> object:
+def _literal(text: str, kind: str) -> Any:
     """`text` read as a Python literal of the type; ValueError and the like if it is none."""
     if kind == "str" and text[:1] not in ("'", '"'):
         return text
     value = ast.literal_eval(text.capitalize() if kind == "bool" else text)
     if kind == "float" and type(value) is int:
         return float(value)
-    allowed = {"int": int, "float": float, "str": str, "bool": bool, "list": (list, tuple)}
-    wanted = allowed.get(kind.partition("[")[0])
+    kinds: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool}
+    wanted = (kinds | {"list": (list, tuple)}).get(kind.partition("[")[0])
     # bool is a subclass of int, but True is no number of epochs.
     if wanted and (not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))):
         raise ValueError(text)
     return list(value) if isinstance(value, tuple) else value
 
 
-# Values
-
-
-def _check_numbers(arguments: Arguments) -> None:
-    smallest = {"epochs": 1, "train_size": 10, "workers": 1, "cell_timeout": 1}
-    for name, least in smallest.items():
-        value = getattr(arguments, name)
-        if value is not None and not _is_whole(value, least):
-            advice = "" if name == "workers" else " Leave it out for no limit."
-            raise UserError(
-                f"{_flag(name)} must be a whole number of at least {least}; received {value!r}."
-                f"{advice}"
-            )
-
-
-def _check_choices(arguments: Arguments) -> None:
-    choices = {"dataset": DATASETS, "backbone": BACKBONES, "precision": PRECISIONS}
-    for name, known in choices.items():
-        value = getattr(arguments, name)
-        if value is not None and value not in known:
-            raise UserError(f"{_flag(name)} must be one of {listed(known)}; received {value!r}.")
-    if arguments.recipes is None:
-        return
-    unknown = [word for word in arguments.recipes if word not in recipes.names()]
-    if unknown or not arguments.recipes:
-        word = str(unknown[0]) if unknown else ""
-        raise UserError(
-            f"--recipes must be among {listed(recipes.names())}; received {word!r}."
-            f"{closest(word, recipes.names())}"
-        )
-
-
-def _check_seeds(seeds: tuple[int, ...] | None) -> None:
-    if seeds is None:
-        return
-    # NumPy and Keras take 32 bits.
-    fine = seeds and all(_is_whole(seed, 0) and seed < 2**32 for seed in seeds)
-    if not fine or len(set(seeds)) < len(seeds):
-        raise UserError(
-            f"--seeds must be different whole numbers from 0 to 2**32 - 1; received {listed(seeds)}."
-        )
-
-
-def _check_image_size(sizes: tuple[int, ...] | None) -> None:
-    if sizes is None:
-        return
-    fine = all(_is_whole(size, 32) and size <= 512 and size % 32 == 0 for size in sizes)
-    if not fine or len(sizes) not in (1, 2) or list(sizes) != sorted(set(sizes)):
-        raise UserError(
-            "--image-size must be one size, or two with the smaller first, each a multiple of 32 "
-            f"from 32 to 512; received {listed(sizes)}."
-        )
-
-
-def _check_paths(arguments: Arguments) -> None:
-    """Files that must be there, and a folder that can be written."""
-    for name in ("data_dir", "weights_file"):
-        path = getattr(arguments, name)
-        if path and not user_path(path).exists():
-            raise UserError(
-                f"{_flag(name)} must exist; there is no {path}. Correct the path, or leave the option out."
-            )
-    if arguments.weights_file and not user_path(arguments.weights_file).is_file():
-        raise UserError(f"--weights-file must be a file; {arguments.weights_file} is a folder.")
-    if arguments.weights_file and arguments.backbone == "efficientnet-lite0":
-        raise UserError(
-            "--weights-file holds weights of EfficientNetV2B0, but --backbone is efficientnet-lite0; "
-            "leave one of them out."
-        )
-    if arguments.data_dir and arguments.dataset == "toy":
-        raise UserError("--dataset toy is drawn, not read; leave --data-dir out.")
-    if arguments.out is not None:
-        _check_out(arguments.out)
-
-
-def _check_out(out: str) -> None:
-    path = user_path(out).absolute()
-    if path.exists() and not path.is_dir():
-        raise UserError(f"--out must be a folder; {out} is a file.")
-    # Anything else in it could be overwritten, or moved away by --fresh.
-    others = path.is_dir() and any(inner.name != "run.lock" for inner in path.iterdir())
-    if others and not (path / "run.json").is_file():
-        raise UserError(
-            f"--out must be a new or empty folder, or that of an earlier run; {out} holds other files."
-        )
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"--out must be a folder that can be written; {out} cannot.")
-
-
 # Words
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return TABLE[name].flag or "--" + name.replace("_", "-")
 
 
 def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _frozen(value: object) -> object:
+def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value

@@ -1,11 +1,14 @@
 """What the terminal shows while notebooks run."""
 
+import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cifar_helpers.text import duration
+from cifar_helpers.text import duration, percent
 
 MARKS = {
     "waiting": ("·", "dim"),
@@ -23,43 +26,35 @@ class Training:
     """How far the training is that a notebook is at.
 
     Attributes:
-        model: one of `recipes.MODELS`.
-        recipe: its name.
-        seed: its seed.
-        epoch: finished epochs.
-        epochs: planned epochs, at the most.
-        position: of this training in the notebook's plan, from 1.
+        row: what its notebook's progress file says of it: `recipe`, `seed`, finished `epoch`,
+            planned `epochs`, `phase` of `phases`, and once it has begun `val_accuracy`, a fraction,
+            and `seconds_per_epoch`.
+        position: in the notebook's plan, from 1.
         trainings: in the plan.
-        val_accuracy: a fraction; None before the first epoch's end.
         seconds_left: until the plan is done, at the most; None if it cannot be known yet.
     """
 
-    model: str
-    recipe: str
-    seed: int
-    epoch: int
-    epochs: int
-    position: int
-    trainings: int
-    val_accuracy: float | None
-    seconds_left: float | None
+    row: dict[str, Any]
+    position: int = 1
+    trainings: int = 1
+    seconds_left: float | None = None
 
     def __str__(self) -> str:
-        words = [f"{self.recipe}, seed {self.seed}"]
+        row, words = self.row, [f"{self.row['recipe']}, seed {self.row['seed']}"]
         if self.trainings > 1:
             words.append(f"training {self.position} of {self.trainings}")
-        words.append(f"epoch {self.epoch} of {self.epochs}")
-        if self.val_accuracy is not None:
-            words.append(f"validation {self.val_accuracy:.1%}")
+        words.append(f"epoch {row['epoch']} of {row['epochs']}")
+        if row.get("val_accuracy") is not None:
+            words.append(f"validation {percent(row['val_accuracy'])}")
         if self.seconds_left is not None:
             words.append(f"about {duration(self.seconds_left)} left")
         return " · ".join(words)
 
     @property
     def step(self) -> tuple:
-        """Changes as often as a plain line is due."""
-        part = LINES_A_TRAINING * self.epoch // max(self.epochs, 1)
-        return self.model, self.recipe, self.seed, part
+        """Changes as often as a plain line is printed."""
+        part = LINES_A_TRAINING * self.row["epoch"] // max(self.row["epochs"], 1)
+        return self.row["recipe"], self.row["seed"], part
 
 
 @dataclass(frozen=True)
@@ -79,94 +74,78 @@ class Row:
     detail: Training | str = ""
 
 
-def watch(folder: Path, model: str | None, since: float) -> Training | None:
-    """How far a notebook's trainings are, by the files that they leave.
+def find_training(folder: Path, model: str | None) -> Training | None:
+    """How far a notebook's trainings are, by the file that they keep.
 
     Args:
         folder: the run's.
         model: the one that the notebook trains.
-        since: when it started, seconds since the epoch; older files are an earlier sitting's.
 
     Returns:
         The training that it is at; None before the plan is made and when all is trained.
     """
-    plan = _read(folder / "plan" / f"{model}.json", since) or []
-    states = [_read(_part(folder, "checkpoints", row) / "progress.json", since) for row in plan]
-    finished = [_part(folder, "results", row).with_suffix(".json").exists() for row in plan]
-    at = max((index for index, state in enumerate(states) if state), default=-1)
-    if at < 0 or states[at]["epoch"] >= states[at]["epochs"]:
-        # The next one has not finished an epoch yet.
-        at = next((index for index in range(at + 1, len(plan)) if not finished[index]), len(plan))
-    if at >= len(plan):
+    try:
+        rows = json.loads(_progress_file(folder, str(model)).read_text())["trainings"]
+    except (OSError, ValueError, KeyError):
         return None
-    left = [row for index, row in enumerate(plan) if index > at and not finished[index]]
-    return _training(plan, at, states, left)
+    statuses = [row["status"] for row in rows]
+    # Between two trainings none is running.
+    status = next((each for each in ("running", "waiting") if each in statuses), None)
+    if status is None:
+        return None
+    at = statuses.index(status)
+    return Training(rows[at], at + 1, len(rows), _seconds_left(rows, at))
 
 
-def _training(plan: list[dict], at: int, states: list, left: list[dict]) -> Training:
-    state = states[at] or {}
-    done = state.get("epoch", 0)
-    known = [earlier["seconds_per_epoch"] for earlier in states if earlier]
-    epochs_left = plan[at]["epochs"] - done + sum(row["epochs"] for row in left)
+def _seconds_left(rows: list[dict[str, Any]], at: int) -> float | None:
+    """Until all is trained, at the most, by the latest epochs; None if it cannot be known yet."""
+    row, to_come = rows[at], [each for each in rows[at + 1 :] if each["status"] != "finished"]
+    known = [each["seconds_per_epoch"] for each in rows[: at + 1] if each.get("seconds_per_epoch")]
     # An epoch of fine-tuning takes many times as long as one of the head: nothing is known of
     # those to come.
-    to_come = plan[at]["phases"] - state.get("phase", 1) + sum(row["phases"] - 1 for row in left)
-    return Training(
-        model=plan[at]["model"],
-        recipe=plan[at]["recipe"],
-        seed=plan[at]["seed"],
-        epoch=done,
-        epochs=plan[at]["epochs"],
-        position=at + 1,
-        trainings=len(plan),
-        val_accuracy=state.get("val_accuracy"),
-        seconds_left=epochs_left * known[-1] if known and not to_come else None,
-    )
-
-
-def _part(folder: Path, kind: str, row: dict) -> Path:
-    return folder / kind / row["model"] / row["recipe"] / f"seed{row['seed']}"
-
-
-def _read(path: Path, since: float):
-    """A JSON file's content, or None if it is missing, older than `since` or not readable."""
-    try:
-        # File systems keep times less exactly than the clock does.
-        if path.stat().st_mtime < since - 2:
-            return None
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+    phases = row["phases"] - (row["phase"] or 1) + sum(each["phases"] - 1 for each in to_come)
+    if not known or phases:
         return None
+    return known[-1] * (row["epochs"] - row["epoch"] + sum(each["epochs"] for each in to_come))
 
 
-class LiveDisplay:
-    """One line a notebook, kept up to date in place; for terminals."""
+def forget(folder: Path, model: str) -> None:
+    """Remove what an earlier command's trainings left, before a notebook starts."""
+    _progress_file(folder, model).unlink(missing_ok=True)
 
-    def __init__(self):
-        from rich.console import Console
-        from rich.live import Live
 
-        self._live = Live(console=Console(), refresh_per_second=4)
+def _progress_file(folder: Path, model: str) -> Path:
+    return folder / "progress" / f"{model}.json"
 
-    def __enter__(self):
-        self._live.start()
-        return self
 
-    def __exit__(self, *error):
-        self._live.stop()
+@contextlib.contextmanager
+def open_display() -> Iterator[Callable[[list[Row]], None]]:
+    """The display that suits the standard output.
 
-    def show(self, rows: list[Row]) -> None:
-        """Bring the lines up to date."""
-        from rich.table import Table
-        from rich.text import Text
+    Yields:
+        A function that shows the notebooks' lines: on a terminal in place, else what has changed.
+    """
+    if not sys.stdout.isatty():
+        yield PlainDisplay().show
+        return
+    from rich.console import Console
+    from rich.live import Live
 
-        table = Table.grid(padding=(0, 2))
-        for row in rows:
-            mark, style = MARKS[row.status]
-            seconds = "" if row.seconds is None else duration(row.seconds)
-            state = Text(f"{mark} {row.name}", style=style)
-            table.add_row(state, row.status, Text(seconds, justify="right"), Text(str(row.detail)))
-        self._live.update(table)
+    with Live(console=Console(), refresh_per_second=4) as live:
+        yield lambda rows: live.update(_table(rows))
+
+
+def _table(rows: list[Row]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        mark, style = MARKS[row.status]
+        seconds = "" if row.seconds is None else duration(row.seconds)
+        state = Text(f"{mark} {row.name}", style=style)
+        table.add_row(state, row.status, Text(seconds, justify="right"), Text(str(row.detail)))
+    return table
 
 
 class PlainDisplay:
@@ -174,12 +153,6 @@ class PlainDisplay:
 
     def __init__(self):
         self._seen: dict[str, tuple] = {}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
 
     def show(self, rows: list[Row]) -> None:
         """Print what has changed since the last call."""
@@ -197,8 +170,3 @@ class PlainDisplay:
             if detail:
                 words.append(f"· {detail}")
             print(" ".join(words), flush=True)
-
-
-def display() -> LiveDisplay | PlainDisplay:
-    """The display that suits the standard output."""
-    return LiveDisplay() if sys.stdout.isatty() else PlainDisplay()

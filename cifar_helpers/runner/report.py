@@ -4,50 +4,25 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 
+from cifar_helpers import models, results
 from cifar_helpers.files import write_text
+from cifar_helpers.runner.options import with_use
 from cifar_helpers.text import duration, first_line
-
-# Nothing is fetched from elsewhere: the pages open without a network, and in ten years.
-_NOTEBOOK_TEMPLATE = """\
-{% extends "lab/index.html.j2" %}
-{% block html_head_js %}{% endblock %}
-{% block html_head_js_mathjax %}{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}
-{% block extra_css %}
-<link rel="icon" href="data:,">
-<style>
-  .page-bar { display: flex; justify-content: space-between; max-width: 70rem; margin: 0 auto;
-    padding: 1rem 2rem 0 5rem; font: 14px system-ui, sans-serif; }
-  .page-bar button { font: inherit; border: 1px solid #bbb; border-radius: 4px; background: #fff;
-    cursor: pointer; }
-  .jp-Notebook { max-width: 70rem; margin: 0 auto; }
-  .jp-RenderedMarkdown pre, .jp-RenderedMarkdown code { font-family: monospace; }
-  .without-code .jp-CodeCell .jp-Cell-inputWrapper { display: none; }
-</style>
-{% endblock %}
-{% block body_header %}
-{{ super() }}
-<nav class="page-bar">
-  <a href="index.html">&larr; all notebooks of this run</a>
-  <button onclick="document.body.classList.toggle('without-code')">Show or hide code</button>
-</nav>
-{% endblock %}
-"""
-
 
 # Pages
 
 
-def write_pages(folder: Path, record: dict, rows: list[dict]) -> None:
+def write_pages(folder: Path, record: dict, found: "Results") -> None:
     """Write `html/NN_name.html` of each executed notebook and `html/index.html`.
 
     Args:
         folder: the run's.
         record: the content of `run.json`; each notebook's entry is given its `page`.
-        rows: the results, as from `results_rows`.
+        found: the run's results.
     """
     (folder / "html").mkdir(exist_ok=True)
     for name, entry in record["notebooks"].items():
@@ -62,10 +37,7 @@ def write_pages(folder: Path, record: dict, rows: list[dict]) -> None:
             os.utime(page, ns=(executed, executed))
         entry["page"] = page.name
         entry["title"] = _title(folder / output) or name
-    from cifar_helpers import results
-
-    machines = results.machines(results.load_results(folder))
-    write_text(folder / "html" / "index.html", index_page(folder.name, record, rows, machines))
+    write_text(folder / "html" / "index.html", index_page(folder.name, record, found))
 
 
 def notebook_page(path: Path) -> str:
@@ -73,37 +45,33 @@ def notebook_page(path: Path) -> str:
     import nbformat
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(raw_template=_NOTEBOOK_TEMPLATE, embed_images=True)
+    exporter = HTMLExporter(raw_template=_template("notebook"), embed_images=True)
     resources = {"metadata": {"name": _title(path) or path.stem, "path": str(path.parent)}}
     page, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4), resources)
     return page
 
 
-def index_page(name: str, record: dict, rows: list[dict], machines: list[str]) -> str:
-    """The run's front page.
-
-    Args:
-        name: of the run.
-        record: the content of `run.json`.
-        rows: the results, as from `results_rows`.
-        machines: what the trainings ran on.
-
-    Returns:
-        Self-contained HTML.
-    """
+def index_page(name: str, record: dict, found: "Results") -> str:
+    """The run's front page, self-contained HTML; arguments as of `write_pages`."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["duration"] = duration
-    source = Path(__file__).with_name("index.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
-        subject="the toy set" if record["data"] and not record["data"]["real"] else "CIFAR-10",
+    data = record["data"]
+    return environment.from_string(_template("index")).render(
+        # Runs of the first edition hold no subject.
+        subject=data.get("subject", "CIFAR-10" if data.get("real", True) else "the toy set"),
         name=name,
         run=record,
-        rows=_with_marks(rows),
-        machines=machines,
-        several=any(row["seeds"] != "1" for row in rows),
-        published=any("published" in row for row in rows),
-        options=_options(record["arguments"]),
+        rows=_with_marks(found.rows),
+        machines=found.machines,
+        several=any(row["seeds"] != "1" for row in found.rows),
+        published=any("published" in row for row in found.rows),
+        best_backbone=next(iter(models.BACKBONES)),
+        command=_command(record["arguments"]),
     )
+
+
+def _template(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.html.j2").read_text(encoding="utf-8")
 
 
 def _title(path: Path) -> str:
@@ -114,19 +82,15 @@ def _title(path: Path) -> str:
     return next((match[1].strip() for match in found if match), "")
 
 
-def _options(arguments: dict) -> str:
-    """The arguments as a command line, without what says nothing about the results."""
+def _command(arguments: dict) -> str:
+    """The command line, without what says nothing about the results, such as which notebooks."""
     words = ["python run_all.py"]
-    hidden = ("fresh", "html", "workers", "scheduler", "out", "cell_timeout", "parameters")
-    hidden += ("notebooks",)  # the page is about those of earlier sittings too
     for name, value in arguments.items():
-        if name in hidden or value == "auto":
-            continue
-        value = Path(value).name if name in ("data_dir", "weights_file") else value
-        values = value if isinstance(value, (list, tuple)) else [value]
-        words.append(" ".join(["--" + name.replace("_", "-"), *map(str, values)]))
-    words += [f"-p {text}" for text in arguments.get("parameters", ())]
-    return " ".join(words)
+        if name in with_use("parameter") and value != "auto":
+            value = Path(value).name if name in ("data_dir", "weights_file") else value
+            values = value if isinstance(value, (list, tuple)) else [value]
+            words.append(" ".join(["--" + name.replace("_", "-"), *map(str, values)]))
+    return " ".join([*words, *(f"-p {text}" for text in arguments.get("parameters", ()))])
 
 
 def _with_marks(rows: list[dict]) -> list[dict]:
@@ -145,33 +109,33 @@ def _with_marks(rows: list[dict]) -> list[dict]:
     ]
 
 
-# Results
+class Results(NamedTuple):
+    """What the records of a run hold for its report.
 
-
-def results_rows(folder: Path) -> tuple[list[dict], str]:
-    """The rows of the results table, from the run's records.
-
-    Args:
-        folder: the run's.
-
-    Returns:
-        As from `results.index_rows`; and why there are none, if records could not be read, else "".
+    Attributes:
+        rows: as from `results.index_rows`.
+        machines: what the trainings ran on, in words.
+        problem: why records could not be read; else "".
     """
-    from cifar_helpers import results
 
+    rows: list[dict]
+    machines: list[str]
+    problem: str = ""
+
+
+def read_results(folder: Path) -> Results:
+    """The results of a run's folder."""
     try:
-        return results.index_rows(results.load_results(folder)), ""
+        found = results.load_results(folder)
+        return Results(results.index_rows(found), results.machines(found))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return [], f"The records could not be read: {first_line(error)}"
+        return Results([], [], f"The records could not be read: {first_line(error)}")
 
 
 def print_results(rows: list[dict]) -> None:
     """The results in the terminal: one line an experiment."""
-    from cifar_helpers import results
-
-    results.print_table(
-        rows, ("network", "recipe", "test accuracy", "95 % interval", "over", "published")
-    )
+    columns = ("network", "recipe", "test accuracy", "95 % interval", "over", "published")
+    results.print_table(rows, columns)
 
 
 # The README
@@ -183,7 +147,7 @@ def update_readme(root: Path) -> None:
     Args:
         root: the project's folder, with `README.md`; the figure goes to `docs/accuracy.png`.
     """
-    from cifar_helpers import narrative, plotting, results
+    from cifar_helpers import narrative, plotting
 
     found = results.load_results(root)
     readme = root / "README.md"
@@ -197,12 +161,7 @@ def update_readme(root: Path) -> None:
 
 
 def with_results(readme: str, found: list) -> str:
-    """The README's text with what it says of results made anew.
-
-    Args:
-        readme: the whole text.
-        found: results of one data set.
-    """
+    """The README's text with what it says of results made anew, from results of one data set."""
     from cifar_helpers import narrative
 
     readme = with_section(readme, "results", narrative.results_section(found))

@@ -1,0 +1,172 @@
+"""What a run is to do: its folder, and each notebook with its parameters as a job."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cifar_helpers import data
+from cifar_helpers.errors import user_path
+from cifar_helpers.files import json_hash
+from cifar_helpers.hardware import cores
+from cifar_helpers.runner.inputs import Inputs, absolute_path
+from cifar_helpers.runner.notebooks import Notebook
+from cifar_helpers.runner.options import Options
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook with its parameters: the unit of work, here or on a cluster.
+
+    Attributes:
+        name: of the notebook, without ending.
+        model: that it trains; None if it trains none.
+        reads_records: whether it compares what the others record, and so runs after them.
+        source: the notebook as committed.
+        output: where the executed notebook goes; it runs in this folder.
+        parameters: for papermill.
+        inputs_hash: names all that decides its outcome, but the records that it reads.
+        environment: variables for the kernel.
+        cell_timeout: seconds a cell may take; None for no limit.
+    """
+
+    name: str
+    model: str | None
+    reads_records: bool
+    source: Path
+    output: Path
+    parameters: dict[str, Any]
+    inputs_hash: str
+    environment: dict[str, str]
+    cell_timeout: int | None
+
+    @property
+    def failed(self) -> Path:
+        """Where the notebook is kept if it fails."""
+        return self.output.with_suffix(".failed.ipynb")
+
+    @property
+    def log(self) -> Path:
+        """Where what the kernel writes outside the notebook goes."""
+        return self.output.with_suffix(".log")
+
+
+def run_folder(options: Options, found: dict[str, Any], runs_dir: Path) -> Path:
+    """The run's folder: `--out`, or one below `runs_dir` that the options name."""
+    folder = user_path(options.out) if options.out else Path(runs_dir) / run_name(options, found)
+    return folder.resolve()
+
+
+def run_name(options: Options, found: dict[str, Any]) -> str:
+    """The folder's name: the same for the same options, whichever notebooks are chosen."""
+    words = [f"epochs-{options.epochs}" if options.epochs else "full"]
+    if found and not found["real"]:
+        words.insert(0, found["dataset"])
+    # Where the data are does not matter, but what they are does.
+    rest = options.changed("name") | options.others
+    if found.get("real") and not found["verified"]:
+        rest["data"] = found["sha256"]
+    if rest:
+        words.append(json_hash(rest)[:8])
+    return "-".join(words)
+
+
+def make_plan(
+    notebooks: Sequence[Notebook], options: Options, inputs: Inputs, folder: Path
+) -> list[Job]:
+    """A job for each notebook, those that read the others' records last."""
+    jobs = [_make_job(notebook, options, inputs, folder) for notebook in notebooks]
+    return sorted(jobs, key=lambda job: job.reads_records)
+
+
+def _make_job(notebook: Notebook, options: Options, inputs: Inputs, folder: Path) -> Job:
+    parameters = notebook_parameters(notebook, options, inputs, folder)
+    return Job(
+        name=notebook.name,
+        model=notebook.model,
+        reads_records=notebook.reads_records,
+        source=notebook.path.resolve(),
+        output=folder / "notebooks" / f"{notebook.name}.ipynb",
+        parameters=parameters,
+        inputs_hash=_inputs_hash(notebook, parameters, inputs),
+        environment=kernel_environment(options.workers, shared=not options.scheduler),
+        cell_timeout=options.cell_timeout,
+    )
+
+
+def notebook_parameters(
+    notebook: Notebook, options: Options, inputs: Inputs, folder: Path
+) -> dict[str, Any]:
+    """What is passed to a notebook: of all that was asked for and found, what it has parameters for.
+
+    Paths are relative to the executed notebook, which runs where it lies: its page then shows no
+    path of this machine, and the run's folder can be moved.
+    """
+    values = options.for_notebooks()
+    # By the names that were found, so that nothing can be found otherwise later.
+    if inputs.data:
+        values["dataset"] = inputs.data["dataset"]
+    if inputs.backbone:
+        values["backbone"] = inputs.backbone
+    read = data.DATASETS.get(inputs.data.get("dataset", ""))
+    if read is None or not read.takes_copy:
+        values.pop("data_dir", None)
+    for name in ("data_dir", "weights_file"):
+        if name in values:
+            values[name] = _relative(absolute_path(values[name]), folder / "notebooks")
+    values["out"] = ".."
+    return {name: values[name] for name in notebook.types if name in values}
+
+
+def _relative(path: str, start: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:  # another drive
+        return path
+
+
+def _inputs_hash(notebook: Notebook, parameters: dict[str, Any], inputs: Inputs) -> str:
+    read: list[Any] = [inputs.data.get("sha256"), _sources_hash(ROOT / "cifar_helpers")]
+    if "backbone" in notebook.types:
+        read += [each["sha256"] for each in inputs.weights]
+    return json_hash([notebook.code, parameters, read])
+
+
+def _sources_hash(package: Path) -> str:
+    """Names the code that notebooks call: all of the package but the runner."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        if not name.startswith("runner/"):
+            digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def kernel_environment(workers: int, *, shared: bool) -> dict[str, str]:
+    """Variables for the kernels; those that the user has set stay.
+
+    Args:
+        workers: notebooks that run at the same time.
+        shared: whether they share this machine's cores.
+    """
+    variables = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "PYTHONHASHSEED": "0",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if workers > 1 and shared:
+        threads = str(max(1, cores() // workers))
+        variables |= {name: threads for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+    variables = {name: os.environ.get(name, value) for name, value in variables.items()}
+    # The kernel runs in another folder: what is relative to this one must be made absolute.
+    for name in ("CIFAR10_DIR", "CIFAR_HELPERS_CACHE", "KERAS_HOME"):
+        if os.environ.get(name):
+            variables[name] = absolute_path(os.environ[name])
+    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    variables["PYTHONPATH"] = os.pathsep.join(str(Path(path).resolve()) for path in paths)
+    return variables

@@ -1,0 +1,263 @@
+"""A run from its options to its report, step by step."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cifar_helpers import models
+from cifar_helpers.errors import UserError
+from cifar_helpers.runner import progress
+from cifar_helpers.runner.execution import execute_notebook
+from cifar_helpers.runner.inputs import Inputs, find_data, find_weights
+from cifar_helpers.runner.notebooks import (
+    choose_notebooks,
+    find_notebooks,
+    with_wanted_recipes,
+)
+from cifar_helpers.runner.options import TABLE, Options, check
+from cifar_helpers.runner.plan import ROOT, Job, make_plan, run_folder
+from cifar_helpers.runner.processes import open_executor, signals_interrupt
+from cifar_helpers.runner.record import (
+    Record,
+    earlier_backbone,
+    hold,
+    now,
+    open_record,
+    shown,
+)
+
+SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
+POLL = 0.5  # seconds between looks at how far the notebooks are
+
+
+def run(
+    options: Options,
+    *,
+    notebooks_dir: Path = ROOT / "notebooks",
+    runs_dir: Path = ROOT / "runs",
+) -> int:
+    """Run the study as asked.
+
+    Args:
+        options: what was asked for; checked here, before anything is created or started.
+        notebooks_dir: folder with the notebooks.
+        runs_dir: where run folders go that `options.out` does not name.
+
+    Returns:
+        The exit status: 0 all ran, 1 a notebook failed, 2 bad arguments, 130 interrupted.
+    """
+    try:
+        with signals_interrupt():
+            return _run_steps(options, notebooks_dir, runs_dir)
+    except UserError as error:
+        print(f"run_all.py: error: {error}", file=sys.stderr)
+        return MISUSE
+    except OSError as error:
+        where = f" ({shown(Path(error.filename))})" if error.filename else ""
+        print(
+            f"run_all.py: error: the run cannot go on: {error.strerror or error}{where}. What is "
+            "finished is kept; once the cause is removed, the same command continues.",
+            file=sys.stderr,
+        )
+        return FAILURE
+    except KeyboardInterrupt:
+        print("Interrupted. The same command again continues.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
+    chosen = choose_notebooks(find_notebooks(notebooks_dir), options.notebooks)
+    options = check(options, chosen)
+    notebooks = with_wanted_recipes(chosen, options.recipes, named=bool(options.notebooks))
+    data = find_data(options, notebooks)
+    folder = run_folder(options, data, runs_dir)
+    begun_with = "" if options.fresh else earlier_backbone(folder)
+    inputs = Inputs(data, find_weights(options, notebooks, begun_with))
+    jobs = make_plan(notebooks, options, inputs, folder)
+    with (
+        open_executor(options.scheduler, options.workers) as (executor, workers),
+        hold(folder, fresh=options.fresh),
+    ):
+        record = open_record(folder, options, inputs, jobs)
+        idle = [notebook.name for notebook in chosen if notebook not in notebooks]
+        with _stopped_if_interrupted(record, jobs):
+            _announce(folder, options, inputs, jobs, idle)
+            execute(jobs, record, executor, workers)
+        record.finish()
+        return _report(record, jobs, html=options.html)
+
+
+@contextlib.contextmanager
+def _stopped_if_interrupted(record: Record, jobs: Sequence[Job]):
+    """Say and write down what was running when the run comes to an end before its time."""
+    try:
+        yield
+    except BaseException:
+        for row in (_row(job, record) for job in jobs):
+            if row.status == "running":
+                detail = f": {row.detail}" if row.detail else ""
+                print(f"{row.name} was running{detail}.", file=sys.stderr)
+        with contextlib.suppress(OSError):  # a full disk, which the error tells of
+            record.stop()
+        raise
+
+
+# Execution
+
+
+def execute(jobs: Sequence[Job], record: Record, executor: Executor, workers: int) -> None:
+    """Run the jobs that are not finished; those that read records when the others have ended.
+
+    Args:
+        jobs: what to run.
+        record: is kept up to date.
+        executor: where.
+        workers: how many at the same time.
+    """
+    with progress.open_display() as show:
+        for last in (False, True):
+            batch = [job for job in jobs if job.reads_records == last]
+            waiting = [job for job in batch if not record.skip(job)]
+            running: dict[Future, tuple[Job, float]] = {}
+            while waiting or running:
+                # No more than can start, so that "running" is true.
+                while waiting and len(running) < workers:
+                    job = waiting.pop(0)
+                    running[_start(job, record, executor)] = job, time.monotonic()
+                show([_row(job, record) for job in jobs])
+                ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    job, started = running.pop(future)
+                    _end(job, record, future, time.monotonic() - started)
+            show([_row(job, record) for job in jobs])
+
+
+def _start(job: Job, record: Record, executor: Executor) -> Future:
+    if job.model:
+        progress.forget(record.folder, job.model)
+    record.note(
+        job.name,
+        status="running",
+        started=now(),
+        parameters=job.parameters,
+        parameters_hash=record.job_hash(job),
+    )
+    try:
+        return executor.submit(execute_notebook, job)
+    except BrokenExecutor as error:
+        future: Future = Future()
+        future.set_exception(error)
+        return future
+
+
+def _end(job: Job, record: Record, future: Future, seconds: float) -> None:
+    """Write down how a notebook ended."""
+    error = future.exception()
+    if error is None:
+        outcome = future.result()
+    else:
+        outcome = {"seconds": round(seconds, 1), "failed_cell": _without_cell(error)}
+    failed = "failed_cell" in outcome
+    output = job.failed if failed else job.output
+    if job.model and not failed:
+        outcome["records"] = record.results(job.model)
+    record.note(
+        job.name,
+        status="failed" if failed else "finished",
+        output=output.relative_to(record.folder).as_posix() if output.exists() else None,
+        **outcome,
+    )
+
+
+def _without_cell(error: BaseException) -> dict[str, Any]:
+    """What is known where the process that ran a notebook died, or could not be reached."""
+    message = str(error)
+    if isinstance(error, BrokenExecutor):
+        message = (
+            "the process that ran the notebook was killed; often for want of memory: fewer "
+            "--workers or smaller images need less"
+        )
+    return {"number": None, "source": "", "error": type(error).__name__, "message": message}
+
+
+# What the terminal is told
+
+
+def _row(job: Job, record: Record) -> progress.Row:
+    entry = record.entry(job.name)
+    status, seconds = entry["status"], entry.get("seconds")
+    detail: progress.Training | str = ""
+    if status == "running":
+        seconds = max(0.0, time.time() - datetime.fromisoformat(entry["started"]).timestamp())
+        detail = progress.find_training(record.folder, job.model) or ""
+    elif status == "failed":
+        detail = _describe_failure(entry)
+    elif job.name in record.skipped:
+        seconds, detail = None, "in an earlier run of this command"
+    return progress.Row(job.name, status, seconds, detail)
+
+
+def _describe_failure(entry: dict[str, Any]) -> str:
+    """What went wrong in a failed notebook, in one line."""
+    cell = entry["failed_cell"]
+    where = "" if cell["number"] is None else f"cell {cell['number']} ({cell['source']}): "
+    return f"{where}{cell['error']}: {cell['message']}"
+
+
+def _announce(
+    folder: Path, options: Options, inputs: Inputs, jobs: Sequence[Job], idle: Sequence[str]
+) -> None:
+    lines = [f"Run folder: {shown(folder)}", *inputs.notices]
+    lines += [f"{name} is left out: it has none of the recipes asked for." for name in idle]
+    if options.is_quick:
+        cap = "1 epoch" if options.epochs == 1 else f"{options.epochs} epochs"
+        seeds = "" if options.seeds else ", and each recipe is trained with one seed"
+        lines.append(f"Quick pass: every training phase is capped at {cap}{seeds}.")
+        lines += [_describe_reductions(job, options, inputs) for job in jobs]
+    print("\n".join(filter(None, lines)), flush=True)
+
+
+def _describe_reductions(job: Job, options: Options, inputs: Inputs) -> str:
+    """What else is less in a quick pass of a notebook's model, and how to have it whole."""
+    model = models.MODELS.get(job.model or "")
+    reductions = []
+    if model and model.quick_image_size and not options.image_size:
+        sizes = " and ".join(str(size) for size in model.quick_image_size)
+        full = " ".join(str(size) for size in TABLE["image_size"].default)
+        reductions.append((f"at {sizes} pixels", f"--image-size {full}"))
+    if model and model.quick_train_size and not options.train_size:
+        few = f"on {model.quick_train_size:,} training images"
+        reductions.append((few, f"--train-size {inputs.data.get('images', 'N')}"))
+    if not reductions:
+        return ""
+    words, flags = (" ".join(each) for each in zip(*reductions, strict=True))
+    return f"{job.name} runs {words}; add {flags} for the full size."
+
+
+def _report(record: Record, jobs: Sequence[Job], *, html: bool) -> int:
+    """Write the pages, print the results and what failed; gives the exit status."""
+    from cifar_helpers.runner import report  # pandas and nbconvert take their time
+
+    failed = [job.name for job in jobs if record.entry(job.name)["status"] == "failed"]
+    found = report.read_results(record.folder)
+    if html:
+        report.write_pages(record.folder, record.content, found)
+        record.save()
+    report.print_results(found.rows)
+    if found.problem:
+        print(found.problem)
+    for name in failed:
+        entry = record.entry(name)
+        print(f"{name} failed in {_describe_failure(entry)}")
+        if entry["output"]:
+            print(f"  see {shown(record.folder / entry['output'])}")
+    if failed:
+        print("The same command again runs what failed; what is finished is skipped.")
+    if html:
+        print(f"Report: {shown(record.folder / 'html' / 'index.html')}")
+    return FAILURE if failed else SUCCESS
