@@ -7,6 +7,7 @@ a machine that is shared or warms up does not favour one of them. Run `python be
 """
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_helpers import data, models, narrative, recipes, results, training
+from cifar_helpers import data, files, hardware, models, recipes, training
 from cifar_helpers.backend import keras
 from cifar_helpers.models import backbones
 from cifar_helpers.runner import report
@@ -58,11 +59,11 @@ def main() -> None:
     if arguments.readme:
         text = README.read_text(encoding="utf-8")
         section = readme_section(json.loads(arguments.out.read_text(encoding="utf-8")))
-        report.write_text(README, report.with_section(text, "speed", section))
+        files.write_text(README, report.with_section(text, "speed", section))
         return
     found = {
-        "hardware": results.hardware(),
-        "versions": results.versions() | _torch_version(),
+        "hardware": hardware.describe_hardware(),
+        "versions": hardware.versions() | _torch_version(),
         "rounds": arguments.rounds,
     }
     # Parts that were measured before, in the same surroundings, stay.
@@ -70,11 +71,11 @@ def main() -> None:
         earlier = json.loads(arguments.out.read_text(encoding="utf-8"))
         if all(earlier.get(name) == value for name, value in found.items()):
             found = earlier
-    print(narrative.machine(found["hardware"]))
+    print(hardware.hardware_label(found["hardware"]))
     for name in arguments.parts:
         print(f"\n{name}", flush=True)
         found[name] = parts[name](arguments.rounds)
-        results.write_json(arguments.out, found)  # after each part, since all take a while
+        files.write_json(arguments.out, found)  # after each part, since all take a while
     print(f"\nwritten to {arguments.out}")
 
 
@@ -182,10 +183,11 @@ def _stock(
     model: str, images, labels, batch: int, *, jit_compile: bool, feed: bool = True
 ) -> Callable:
     """One epoch of the same network in Keras' own layers and float32, fed as ours or by Keras."""
-    ours = models.BatchNormalization
-    models.BatchNormalization = keras.layers.BatchNormalization
+    module = importlib.import_module("cifar_helpers.models.resnet20")
+    ours = module.BatchNormalization
+    module.BatchNormalization = keras.layers.BatchNormalization
     network = training.build(recipes.of_model(model)[0])
-    models.BatchNormalization = ours
+    module.BatchNormalization = ours
     loss = "sparse_categorical_crossentropy"
     network.compile("adam", loss, metrics=["accuracy"], jit_compile=jit_compile)
     if not feed:
@@ -227,7 +229,7 @@ def _torch_variants(model: str, images, labels, batch: int) -> dict[str, Callabl
         return {}
     from torch_models import BUILDERS, step
 
-    torch.set_num_threads(results.hardware()["cores"])
+    torch.set_num_threads(hardware.cores())
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
     targets = torch.from_numpy(labels)
     variants = {}
@@ -440,7 +442,7 @@ def readme_section(found: dict) -> str:
     """
     versions = found["versions"]
     about = (
-        f"Measured on {narrative.machine(found['hardware'])}, with TensorFlow "
+        f"Measured on {hardware.hardware_label(found['hardware'])}, with TensorFlow "
         f"{versions['tensorflow']}, Keras {versions['keras']} and PyTorch {versions['torch']}: "
         f"medians of {found['rounds']} rounds in which the variants alternate. Every variant trains "
         "the same network with Adam on the same ready-made batches, stock Keras with "
