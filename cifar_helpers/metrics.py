@@ -97,7 +97,7 @@ def seeds_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, 
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int = 10) -> np.ndarray:
+def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int) -> np.ndarray:
     """How often each class was taken for each.
 
     Args:

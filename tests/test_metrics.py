@@ -143,7 +143,7 @@ def test_confusion_matrix_has_true_classes_in_rows():
 
 
 def test_confusion_matrix_keeps_classes_that_do_not_occur():
-    matrix = metrics.confusion_matrix([1], [1])
+    matrix = metrics.confusion_matrix([1], [1], 10)
     assert matrix.shape == (10, 10)
     assert matrix.sum() == matrix[1, 1] == 1
 

@@ -23,7 +23,7 @@ def made(model="vgg10", recipe="base", *, wrong=range(40), confidence=0.9, **cha
     probabilities = np.full((200, 10), (1 - confidence) / 9)
     probabilities[np.arange(200), predicted] = confidence
     accuracy = metrics.accuracy(LABELS, probabilities)
-    matrix = metrics.confusion_matrix(LABELS, predicted)
+    matrix = metrics.confusion_matrix(LABELS, predicted, 10)
     epochs = recipes.select(model, [recipe])[0].epochs
     record = {
         "model": model,

@@ -47,7 +47,7 @@ def predicted():
 def record(predicted):
     _, labels, probabilities = predicted
     classes = metrics.predictions(probabilities)
-    matrix = metrics.confusion_matrix(labels, classes)
+    matrix = metrics.confusion_matrix(labels, classes, 10)
     return {
         "model": "resnet20",
         "recipe": "improved",

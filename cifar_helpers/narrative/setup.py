@@ -116,10 +116,14 @@ def fine_tuning_table(model, layers: list[int | None]) -> pd.DataFrame:
 
     Args:
         model: from `models.transfer`; left with its backbone frozen.
-        layers: numbers of layers; None for all.
+        layers: numbers of layers, of which those that the backbone does not have are left out; None
+            for all.
     """
     rows = {}
+    most = len(models.backbone_layers(model))
     for number in layers:
+        if number is not None and number > most:
+            continue
         models.fine_tune(model, layers=number)
         counts = models.parameter_counts(model)
         name = {0: "none: the head alone", None: "all"}.get(number, f"the last {number}")

@@ -230,9 +230,10 @@ def _describe_reductions(job: Job, options: Options, inputs: Inputs) -> str:
         sizes = " and ".join(str(size) for size in model.quick_image_size)
         full = " ".join(str(size) for size in TABLE["image_size"].default)
         reductions.append((f"at {sizes} pixels", f"--image-size {full}"))
-    if model and model.quick_train_size and not options.train_size:
+    images = inputs.data.get("images", float("inf"))
+    if model and 0 < model.quick_train_size < images and not options.train_size:
         few = f"on {model.quick_train_size:,} training images"
-        reductions.append((few, f"--train-size {inputs.data.get('images', 'N')}"))
+        reductions.append((few, f"--train-size {images}"))
     if not reductions:
         return ""
     words, flags = (" ".join(each) for each in zip(*reductions, strict=True))

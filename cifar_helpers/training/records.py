@@ -120,7 +120,7 @@ def _gap(history: dict, epoch: int) -> float:
 
 def _test_fields(labels: np.ndarray, probabilities: np.ndarray, class_names: tuple) -> dict:
     predicted = metrics.predictions(probabilities)
-    matrix = metrics.confusion_matrix(labels, predicted)
+    matrix = metrics.confusion_matrix(labels, predicted, len(class_names))
     return {
         "test": _score(labels, probabilities),
         "test_accuracy_interval": list(metrics.accuracy_interval(labels, probabilities)),
