@@ -16,8 +16,6 @@ GROUPS = ("reference", "improved", "best", "ablations")
 DEFAULT = ("reference", "improved")
 QUICK_EPOCHS = 10
 
-MODELS = ("baseline_cnn", "vgg10", "resnet20", "transfer")
-
 
 @dataclass(frozen=True)
 class Phase:
