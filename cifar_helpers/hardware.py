@@ -10,7 +10,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "jax", "papermill", "cifar-helpers")
 
 def describe_hardware() -> dict:
     """What a training runs on, as records keep it: processor, cores, accelerators, backend."""
-    import keras
+    from cifar_helpers.backend import keras
 
     backend = keras.backend.backend()
     return {
