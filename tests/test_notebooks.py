@@ -132,8 +132,8 @@ def test_a_small_copy_leaves_its_records(executed, name):
 def test_the_comparison_reads_all_records_and_names_what_is_missing(executed):
     shown = _shown_text(nbformat.read(executed / "05_comparison.ipynb", as_version=4))
     assert len(results.load_results(executed)) == 5
-    assert "Not here:" in shown and "VGG-10 base" in shown and "ResNet-20 reference" in shown
-    assert "drawn, not photographed" in shown
+    assert "Missing:" in shown and "VGG-10 base" in shown and "ResNet-20 reference" in shown
+    assert "the images are drawn, not CIFAR-10" in shown
 
 
 @pytest.mark.parametrize("name", TINY)
