@@ -14,20 +14,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pooch
 
 from cifar_helpers import files
+from cifar_helpers.errors import user_path
 
 LIMIT = 8e9  # bytes
 # A partial file that was not written to for as long is one of a process that was killed.
 _ABANDONED = 3600  # seconds
 
 
-def folder() -> Path:
-    """The cache's folder: in `CIFAR_HELPERS_CACHE`, or in the user's cache."""
-    import pooch
+def home() -> Path:
+    """The folder of all that is kept from run to run: `CIFAR_HELPERS_CACHE` or the user's cache."""
+    return user_path(os.environ.get("CIFAR_HELPERS_CACHE") or pooch.os_cache("cifar_helpers"))
 
-    home = os.environ.get("CIFAR_HELPERS_CACHE") or pooch.os_cache("cifar_helpers")
-    return Path(home).expanduser() / "arrays"
+
+def folder() -> Path:
+    """The arrays' folder."""
+    return home() / "arrays"
 
 
 def digest(array: np.ndarray) -> str:

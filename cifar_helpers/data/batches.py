@@ -10,18 +10,10 @@ from cifar_helpers.errors import UserError
 class Batches(keras.utils.PyDataset):
     """Batches for `fit`: each image once an epoch, in a new order and augmented anew.
 
-    What an epoch holds depends on its number and the seed alone. A run that was interrupted
-    resumes, as if it had not been, from `Batches(..., epoch=finished_epochs)`. Leave out `fit`'s
-    own `steps_per_epoch`; its `shuffle` must be False, since it would shuffle the batches unseeded.
-
-    Args:
-        images: uint8 `(n, 32, 32, 3)`.
-        labels: int64 `(n,)`.
-        batch_size: images a batch; the last one holds what is left.
-        policy: of `augment`.
-        shuffle: whether to reorder the images each epoch.
-        seed: of the run.
-        epoch: number of the first epoch, from 0.
+    The last batch holds what is left. What an epoch holds depends on its number and the seed alone:
+    a run that was interrupted resumes, as if it had not been, from `Batches(...,
+    epoch=finished_epochs)`. Leave out `fit`'s own `steps_per_epoch`; its `shuffle` must be False,
+    since it would shuffle the batches unseeded.
 
     Raises:
         UserError: for an unknown policy, no images, or a batch size below 1.
