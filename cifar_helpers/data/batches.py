@@ -39,8 +39,7 @@ class Batches(keras.utils.PyDataset):
         self.images, self.labels = images, labels
         self.batch_size, self.policy, self.shuffle = batch_size, policy, shuffle
         self.seed, self.epoch = seed, epoch
-        # One piece of memory for all epochs, since new memory is slow.
-        self._augmented = images if policy == "none" else np.empty_like(images)
+        self._augmented = np.empty_like(images)
         self._prepared = self._served = -1
         self._prepare()
 
@@ -79,7 +78,10 @@ class Batches(keras.utils.PyDataset):
         """Augment and order the present epoch, once."""
         if self._prepared == self.epoch:
             return
-        augment(self.images, self.policy, seed=self.seed, epoch=self.epoch, out=self._augmented)
+        # One piece of memory for all epochs, since new memory is slow.
+        self._augmented = augment(
+            self.images, self.policy, seed=self.seed, epoch=self.epoch, out=self._augmented
+        )
         self._order = np.arange(len(self.images))
         if self.shuffle:
             np.random.default_rng((self.seed, ORDER, self.epoch)).shuffle(self._order)
