@@ -56,9 +56,7 @@ def load(model: keras.Model, path: Path) -> None:
 def find(weights_file: str = "", *, download: bool = True) -> Weights:
     """Find the weights: the given file, else Keras' cache, else a download into it.
 
-    Args:
-        weights_file: the official file, or another of the same layout, which is tried out.
-        download: whether the network may be tried.
+    A file other than the official one is tried out.
 
     Raises:
         WeightsError: if they cannot be had.
