@@ -1,5 +1,7 @@
 """Batches for `fit`, augmented anew each epoch."""
 
+from typing import Any
+
 import numpy as np
 
 from cifar_helpers.backend import keras
@@ -39,7 +41,7 @@ class Batches(keras.utils.PyDataset):
         self.images, self.labels = images, labels
         self.batch_size, self.policy, self.shuffle = batch_size, policy, shuffle
         self.seed, self.epoch = seed, epoch
-        self._augmented = np.empty_like(images)
+        self._augmented: Any = None  # of all epochs the same memory, since new memory is slow
         self._prepared = self._served = -1
         self._prepare()
 
@@ -78,7 +80,6 @@ class Batches(keras.utils.PyDataset):
         """Augment and order the present epoch, once."""
         if self._prepared == self.epoch:
             return
-        # One piece of memory for all epochs, since new memory is slow.
         self._augmented = augment(
             self.images, self.policy, seed=self.seed, epoch=self.epoch, out=self._augmented
         )

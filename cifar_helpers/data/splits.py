@@ -20,8 +20,8 @@ class Source:
     Attributes:
         name: the data set's label, such as "CIFAR-10" or "toy set".
         real: whether these are CIFAR-10's images.
-        verified: whether every file has its official checksum; None where there are none to match.
-        location: the folder's or archive's name, without the path; "" for images made in memory.
+        verified: as of `Contents`.
+        location: as of `Contents`.
         sha256: of the decoded training images, training labels, test images and test labels, as
             uint8 in the official order: the same for the same images, whatever holds them.
         reason: why `dataset="auto"` fell back; "" if it did not.

@@ -238,12 +238,7 @@ def _draw_chunk(label: int, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw(count: int, rng: np.random.Generator) -> Split:
-    """Draw pictures of all ten classes in random order.
-
-    Args:
-        count: pictures in all, balanced over the classes to within one.
-        rng: decides everything about them.
-    """
+    """Draw pictures in random order, balanced over the ten classes to within one."""
     labels = rng.permutation(np.arange(count, dtype=np.int64) % len(CLASS_NAMES))
     images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)
     for label in range(len(CLASS_NAMES)):

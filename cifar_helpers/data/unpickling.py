@@ -10,13 +10,9 @@ import numpy as np
 
 
 def load_dict(content: bytes) -> dict:
-    """A pickled dict, its keys as text whichever Python wrote it.
+    """A pickled dict of plain values and integer arrays (read-only), its keys as text.
 
-    Args:
-        content: of a file, of any pickle protocol.
-
-    Returns:
-        Plain values as pickled, and read-only integer arrays.
+    Any Python and pickle protocol may have written it.
 
     Raises:
         pickle.UnpicklingError: for anything else, and whatever is wrong with a damaged file.

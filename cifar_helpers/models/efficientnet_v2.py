@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pooch
 
 from cifar_helpers.backend import keras
-from cifar_helpers.download import fetch
+from cifar_helpers.download import fetch, is_whole
 from cifar_helpers.errors import WeightsError, user_path
 from cifar_helpers.models.backbones import Weights, make_weights
 from cifar_helpers.models.table import BACKBONES
@@ -85,4 +84,4 @@ def find(weights_file: str = "", *, download: bool = True) -> Weights:
 
 
 def _is_official(path: Path) -> bool:
-    return path.is_file() and pooch.file_hash(str(path), alg="md5") == MD5
+    return is_whole(path, f"md5:{MD5}")
