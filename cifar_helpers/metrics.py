@@ -35,12 +35,9 @@ def accuracy(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def cross_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean negative log-likelihood of the true classes.
+    """Mean negative log-likelihood of the true classes, in nats, [0, 16.12].
 
     Probabilities are clipped to [1e-7, 1 - 1e-7] first, as Keras' categorical cross-entropy does.
-
-    Returns:
-        Nats an image, in [0, 16.12]; ln(classes) for a uniform guess.
     """
     labels, probabilities = _checked(labels, probabilities)
     true = probabilities[np.arange(len(labels)), labels]
@@ -68,12 +65,9 @@ def seeds_interval(values: ArrayLike) -> tuple[float, float] | None:
 
     Reference: Student, "The Probable Error of a Mean", Biometrika 6 (1), 1908.
 
-    Args:
-        values: one number a seed, `(seeds,)`, in any unit.
-
     Returns:
-        The lower and the upper limit in the unit of `values`; None for fewer than two values, which
-        say nothing about their spread.
+        The limits in the unit of `values`, one number a seed, `(seeds,)`; None for fewer than two,
+        which say nothing about their spread.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all():
@@ -125,10 +119,7 @@ def per_class(labels: ArrayLike, predicted: ArrayLike, class_names: Sequence[str
 
 
 def confused_pairs(matrix: ArrayLike, class_names: Sequence[str], top: int = 10) -> list[dict]:
-    """The `top` most frequent mistakes, the two directions of a pair counted apart.
-
-    Args:
-        matrix: as `confusion_matrix` gives.
+    """The `top` most frequent mistakes in a `confusion_matrix`, both directions counted apart.
 
     Returns:
         Dicts `true`, `predicted` (names), `count` (images), most frequent first; ties in the order
@@ -185,12 +176,9 @@ def temperature_scale(probabilities: ArrayLike, temperature: float) -> np.ndarra
     """Probabilities with their logits divided by a temperature.
 
     Above 1 the model becomes less confident, below 1 more; the predicted class stays the same. The
-    logits are the logarithms of the probabilities, clipped at 1e-7.
+    logits are the logarithms of the probabilities, clipped at 1e-7. The result is float64.
 
     Reference: Guo et al. 2017, section 4.2, arXiv:1706.04599.
-
-    Returns:
-        float64 `(n, classes)`, rows summing to 1.
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be a number above 0; received {temperature}.")
@@ -280,10 +268,7 @@ def most_confident_mistakes(labels: ArrayLike, probabilities: ArrayLike, count: 
 
 
 def disagreement(predictions: dict[str, np.ndarray], labels: ArrayLike) -> dict:
-    """Where models agree, and on which images only one of them is right or wrong.
-
-    Args:
-        predictions: the predicted classes, integers `(n,)`, of two models or more by name.
+    """Where two models or more, by name, agree; on which images only one is right or wrong.
 
     Returns:
         `all_right`, `all_wrong`, `mixed`: shares of the images, which sum to 1.

@@ -694,8 +694,10 @@ def test_alternating_flip_shows_every_image_both_ways_in_two_epochs(pictures):
     np.testing.assert_array_equal(even, again)
 
 
-def test_affine_without_any_change_mirrors_half_of_the_images(pictures):
-    same = augmented(augmentation.affine, pictures, rotation=0, shift=0, zoom=0)
+def test_affine_without_any_change_mirrors_half_of_the_images(pictures, monkeypatch):
+    for name in ("ROTATION", "SHIFT", "ZOOM"):
+        monkeypatch.setattr(augmentation, name, 0)
+    same = augmented(augmentation.affine, pictures)
     mirrored = (same == pictures[:, :, ::-1]).all(axis=(1, 2, 3))
     assert (mirrored ^ (same == pictures).all(axis=(1, 2, 3))).all()
     assert 0.4 < mirrored.mean() < 0.6
@@ -723,11 +725,13 @@ def test_affine_draws_rotation_zoom_and_shift_from_their_ranges():
         assert abs(drawn.mean() - middle) < 0.15 * reach
 
 
-def test_affine_turns_by_no_more_than_it_is_told():
+def test_affine_turns_by_no_more_than_it_is_told(monkeypatch):
     """The turned bar's direction, from its second moments, stays within the range."""
+    monkeypatch.setattr(augmentation, "SHIFT", 0)
+    monkeypatch.setattr(augmentation, "ZOOM", 0)
     bar = np.zeros((200, 33, 33, 3), np.uint8)
     bar[:, 16, 4:29] = 255
-    turned = augmented(augmentation.affine, bar, shift=0, zoom=0)[..., 0]
+    turned = augmented(augmentation.affine, bar)[..., 0]
     row, column = np.mgrid[-16:17, -16:17]
     mixed, spread = (turned * row * column).sum((1, 2)), (turned * column**2).sum((1, 2))
     angle = np.rad2deg(np.arctan2(mixed, spread))

@@ -15,6 +15,7 @@ from cifar_helpers.errors import UserError
 from cifar_helpers.text import listed
 
 AUGMENTATION, FLIPS, ORDER = range(3)  # one stream of random numbers for each purpose
+ROTATION, SHIFT, ZOOM = 15.0, 0.1, 0.1  # of `affine`: degrees, and shares of the sides
 
 # Images a step: few are worked on in memory that is used again, since to map new memory takes
 # longer than to fill it, or as many as keep all cores busy.
@@ -59,25 +60,16 @@ def crop_flip(images: np.ndarray, seed: int, epoch: int, out: np.ndarray, *, pad
     alternating_flip(out, seed, epoch, out)
 
 
-def affine(
-    images: np.ndarray,
-    seed: int,
-    epoch: int,
-    out: np.ndarray,
-    *,
-    rotation: float = 15.0,
-    shift: float = 0.1,
-    zoom: float = 0.1,
-) -> None:
+def affine(images: np.ndarray, seed: int, epoch: int, out: np.ndarray) -> None:
     """Rotate, shift, zoom and mirror each image by random amounts, in one bilinear resampling.
 
-    Rotations are uniform to `rotation` degrees either way, shifts to the share `shift` of height
-    and width; the section shown is 1 - `zoom` to 1 + `zoom` of the height, and of the width; half
-    of the images are mirrored. Pixels from outside take the nearest edge's colour.
+    Rotations are uniform to `ROTATION` either way, shifts to the share `SHIFT` of height and width;
+    the section shown is 1 - `ZOOM` to 1 + `ZOOM` of the height, and of the width; half of the
+    images are mirrored. Pixels from outside take the nearest edge's colour.
     """
     from cifar_helpers.backend import keras
 
-    transforms = _transforms(images.shape, seed, epoch, rotation, shift, zoom)
+    transforms = _transforms(images.shape, seed, epoch)
     for start in range(0, len(images), _AFFINE_CHUNK):
         chunk = slice(start, start + _AFFINE_CHUNK)
         sampled = keras.ops.image.affine_transform(
@@ -90,15 +82,13 @@ def affine(
         out[chunk] = np.rint(keras.ops.convert_to_numpy(sampled))
 
 
-def _transforms(
-    shape: tuple[int, ...], seed: int, epoch: int, rotation: float, shift: float, zoom: float
-) -> np.ndarray:
+def _transforms(shape: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
     """What `affine_transform` takes, float32 `(n, 8)`, drawn anew each epoch."""
     rng = np.random.default_rng((seed, AUGMENTATION, epoch))
     count, height, width, _ = shape
-    angle = np.deg2rad(rng.uniform(-rotation, rotation, count))
-    scale = rng.uniform(1 - zoom, 1 + zoom, (2, count))
-    moved = rng.uniform(-shift, shift, (2, count)) * [[height], [width]]
+    angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, count))
+    scale = rng.uniform(1 - ZOOM, 1 + ZOOM, (2, count))
+    moved = rng.uniform(-SHIFT, SHIFT, (2, count)) * [[height], [width]]
     mirror = np.where(rng.random(count) < 0.5, -1, 1)
     # From a place in the result to one in the source: (x, y) = matrix @ (x, y) + offset, where the
     # centre goes to the centre, and then moves.

@@ -62,8 +62,6 @@ def _check_opcodes(content: bytes) -> None:
 class _Dtype:
     """Stands for a pickled `numpy.dtype`: integers only, so never objects or structures."""
 
-    __slots__ = ("dtype",)
-
     def __init__(self, name: str | bytes, *_: object):
         kind = text(name)
         if kind not in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"):
@@ -76,8 +74,6 @@ class _Dtype:
 
 class _Array:
     """Stands for a pickled `numpy.ndarray`, made from its bytes and nothing else."""
-
-    __slots__ = ("array",)
 
     def __init__(self, *_: object):
         """Takes, and does without, what NumPy's own reconstruction is told."""

