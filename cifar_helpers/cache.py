@@ -14,20 +14,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pooch
 
 from cifar_helpers import files
+from cifar_helpers.errors import user_path
 
 LIMIT = 8e9  # bytes
 # A partial file that was not written to for as long is one of a process that was killed.
 _ABANDONED = 3600  # seconds
 
 
-def folder() -> Path:
-    """The cache's folder: in `CIFAR_HELPERS_CACHE`, or in the user's cache."""
-    import pooch
+def home() -> Path:
+    """The folder of all that is kept from run to run: `CIFAR_HELPERS_CACHE` or the user's cache."""
+    return user_path(os.environ.get("CIFAR_HELPERS_CACHE") or pooch.os_cache("cifar_helpers"))
 
-    home = os.environ.get("CIFAR_HELPERS_CACHE") or pooch.os_cache("cifar_helpers")
-    return Path(home).expanduser() / "arrays"
+
+def folder() -> Path:
+    """The arrays' folder."""
+    return home() / "arrays"
 
 
 def digest(array: np.ndarray) -> str:
@@ -38,12 +42,8 @@ def digest(array: np.ndarray) -> str:
 def cached(key: dict, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """The array of a key: from disk if it is there, else computed and kept.
 
-    Args:
-        key: all that decides the content, as JSON takes it.
-        compute: makes the array.
-
-    Returns:
-        The array; read from disk it is a read-only memory map.
+    The key is all that decides the content, as JSON takes it. An array that was read from disk is a
+    read-only memory map.
     """
     path = folder() / f"{files.json_hash(key)[:32]}.npy"
     try:
@@ -54,10 +54,9 @@ def cached(key: dict, compute: Callable[[], np.ndarray]) -> np.ndarray:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError, EOFError) as error:
-        kept = path.with_suffix(".corrupt")
         print(f"{path.name} in the cache could not be read ({error}): computed anew.")
         with contextlib.suppress(OSError):
-            os.replace(path, kept)
+            os.replace(path, path.with_suffix(".corrupt"))
     array = compute()
     _keep(path, array)
     return array
@@ -69,16 +68,15 @@ def _keep(path: Path, array: np.ndarray) -> None:
         print(f"{array.nbytes / 1e9:.1f} GB are more than the cache takes: not kept.")
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(path.parent, LIMIT - array.nbytes)
+        _make_room(LIMIT - array.nbytes)
         files.replace_file(path, lambda file: np.save(file, array))
     except OSError as error:
         print(f"The cache could not be written ({error.strerror}): continuing without it.")
 
 
-def _make_room(home: Path, limit: float) -> None:
+def _make_room(limit: float) -> None:
     """Remove files, those first that were not used for longest, until the rest fits the limit."""
-    found = sorted(_files(home))
+    found = sorted(_files())
     total = sum(size for _, size, _ in found)
     for _, size, path in found:
         if total <= limit:
@@ -88,10 +86,10 @@ def _make_room(home: Path, limit: float) -> None:
             total -= size
 
 
-def _files(home: Path) -> list[tuple[float, int, Path]]:
+def _files() -> list[tuple[float, int, Path]]:
     """Time of last use, bytes and path of each file but those that a process is writing."""
     found = []
-    for path in home.iterdir() if home.exists() else ():
+    for path in folder().iterdir() if folder().exists() else ():
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             state = path.stat()
             if path.suffix != ".partial" or time.time() - state.st_mtime > _ABANDONED:
@@ -99,12 +97,15 @@ def _files(home: Path) -> list[tuple[float, int, Path]]:
     return found
 
 
+def _size() -> int:
+    return sum(size for _, size, _ in _files())
+
+
 def clear() -> int:
     """Remove everything from the cache; gives the number of bytes that are free again."""
-    home = folder()
-    before = sum(size for _, size, _ in _files(home))
-    _make_room(home, -1)
-    return before - sum(size for _, size, _ in _files(home))
+    before = _size()
+    _make_room(-1)
+    return before - _size()
 
 
 def main() -> None:
@@ -114,8 +115,7 @@ def main() -> None:
     if parser.parse_args().clear:
         print(f"{clear() / 1e6:,.0f} MB removed.")
         return
-    sizes = [size for _, size, _ in _files(folder())]
-    print(f"{len(sizes)} files, {sum(sizes) / 1e6:,.0f} MB of at most {LIMIT / 1e6:,.0f} MB.")
+    print(f"{len(_files())} files, {_size() / 1e6:,.0f} MB of at most {LIMIT / 1e6:,.0f} MB.")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def fetch(
         path: of the file; its folder is made. One of another checksum is replaced, once the
             right one has arrived.
         urls: sources of the same bytes, in the order in which they are tried.
-        known_hash: "sha256:..." or "md5:...", hexadecimal.
+        known_hash: as of `is_whole`.
         what: what messages call the file.
         megabytes: its size, for the message at the start; 0 to leave it out.
 
@@ -37,14 +37,13 @@ def fetch(
             folder that cannot be written; it holds no local path, and no full stop at its end.
     """
     try:
-        if _is_whole(path, known_hash):
+        if is_whole(path, known_hash):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(f".{path.name}.lock")):
-            # Another process may have been quicker.
-            tried = (
-                [] if _is_whole(path, known_hash) else _try(path, urls, known_hash, what, megabytes)
-            )
+            if is_whole(path, known_hash):  # another process was quicker
+                return
+            tried = _try(path, urls, known_hash, what, megabytes)
     except OSError as error:
         raise OSError(
             f"The download of {what} needs a cache folder that can be written; received "
@@ -54,7 +53,8 @@ def fetch(
         raise OSError(f"{what} could not be downloaded; tried {listed(tried)}")
 
 
-def _is_whole(path: Path, known_hash: str) -> bool:
+def is_whole(path: Path, known_hash: str) -> bool:
+    """Whether a file is there and has the checksum, "sha256:..." or "md5:...", hexadecimal."""
     algorithm, _, digest = known_hash.partition(":")
     return path.is_file() and pooch.file_hash(str(path), alg=algorithm) == digest
 

@@ -3,8 +3,8 @@
 Throughout, `labels` (the true classes) and `predicted` are integers of shape `(n,)` in
 [0, classes), `probabilities` floats of shape `(n, classes)` in [0, 1] whose rows sum to 1, and
 `class_names` holds one name per class. Any float type will do (stored results are float16); the
-arithmetic is float64. Accuracies and shares are fractions in [0, 1]; `confidence` is the coverage of
-an interval, in (0, 1). Arrays that break these rules raise ValueError.
+arithmetic is float64. Accuracies and shares are fractions in [0, 1]; intervals are of 95 %. Arrays
+that break these rules raise ValueError.
 """
 
 from collections.abc import Sequence
@@ -19,34 +19,25 @@ _SMALLEST_PROBABILITY = 1e-7
 # float16 rounding moves a row's sum by less than 1e-3; logits miss 1 by far more than this.
 _ROW_SUM_TOLERANCE = 1e-2
 _TEMPERATURES = (0.05, 20.0)
+_CONFIDENCE = 0.95
+_RESAMPLES = 2000
 
 
 def predictions(probabilities: ArrayLike) -> np.ndarray:
-    """The most probable class of each image.
-
-    Returns:
-        int64 `(n,)`; a tie goes to the class with the lowest number.
-    """
+    """The most probable class of each image, int64 `(n,)`; of equal ones that of lowest number."""
     return _checked_probabilities(probabilities).argmax(axis=1)
 
 
 def accuracy(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Share of images whose most probable class is the true one.
-
-    Returns:
-        A fraction in [0, 1].
-    """
+    """Share of images whose most probable class is the true one."""
     labels, probabilities = _checked(labels, probabilities)
     return float(np.mean(probabilities.argmax(axis=1) == labels))
 
 
 def cross_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean negative log-likelihood of the true classes.
+    """Mean negative log-likelihood of the true classes, in nats, [0, 16.12].
 
     Probabilities are clipped to [1e-7, 1 - 1e-7] first, as Keras' categorical cross-entropy does.
-
-    Returns:
-        Nats an image, in [0, 16.12]; ln(classes) for a uniform guess.
     """
     labels, probabilities = _checked(labels, probabilities)
     true = probabilities[np.arange(len(labels)), labels]
@@ -54,59 +45,47 @@ def cross_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(-np.log(clipped).mean())
 
 
-def accuracy_interval(
-    labels: ArrayLike, probabilities: ArrayLike, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Wilson score interval of the accuracy: how far a test set of this size pins it down.
+def accuracy_interval(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, float]:
+    """Limits of the accuracy: how far a test set of this size pins it down (Wilson score interval).
 
     It covers the draw of the test images, not the draw of the training run; for that see
     `seeds_interval`.
 
     Reference: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
     Journal of the American Statistical Association 22 (158), 1927.
-
-    Returns:
-        The lower and the upper limit, fractions in [0, 1].
     """
-    _check_confidence(confidence)
     labels, probabilities = _checked(labels, probabilities)
     correct = int(np.sum(probabilities.argmax(axis=1) == labels))
-    interval = stats.binomtest(correct, len(labels)).proportion_ci(confidence, method="wilson")
+    interval = stats.binomtest(correct, len(labels)).proportion_ci(_CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def seeds_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float] | None:
+def seeds_interval(values: ArrayLike) -> tuple[float, float] | None:
     """Student's t interval of the mean over training runs that differ in their seed only.
 
     Reference: Student, "The Probable Error of a Mean", Biometrika 6 (1), 1908.
 
-    Args:
-        values: one number a seed, `(seeds,)`, in any unit.
-
     Returns:
-        The lower and the upper limit in the unit of `values`; None for fewer than two values, which
-        say nothing about their spread.
+        The limits in the unit of `values`, one number a seed, `(seeds,)`; None for fewer than two,
+        which say nothing about their spread.
     """
-    _check_confidence(confidence)
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError(f"values must be finite numbers of shape (seeds,); received {values!r}.")
     if len(values) < 2:
         return None
-    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    half = stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1) * stats.sem(values)
     return float(values.mean() - half), float(values.mean() + half)
 
 
 def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int) -> np.ndarray:
-    """How often each class was taken for each.
-
-    Args:
-        classes: number of classes.
+    """How many images of each class were taken for each.
 
     Returns:
-        int64 `(classes, classes)`, images; rows are true classes, columns predicted ones.
+        int64 `(classes, classes)`; rows are true classes, columns predicted ones.
     """
-    labels, predicted = _checked_classes({"labels": labels, "predicted": predicted}, classes)
+    pair = ("labels", labels), ("predicted", predicted)
+    labels, predicted = _checked_classes(*pair, classes=classes)
     matrix = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(classes))
     return matrix.astype(np.int64)
 
@@ -121,7 +100,8 @@ def per_class(labels: ArrayLike, predicted: ArrayLike, class_names: Sequence[str
         for a class without images.
     """
     classes = len(class_names)
-    labels, predicted = _checked_classes({"labels": labels, "predicted": predicted}, classes)
+    pair = ("labels", labels), ("predicted", predicted)
+    labels, predicted = _checked_classes(*pair, classes=classes)
     scores = sklearn_metrics.precision_recall_fscore_support(
         labels, predicted, labels=range(classes), zero_division=0
     )
@@ -139,24 +119,13 @@ def per_class(labels: ArrayLike, predicted: ArrayLike, class_names: Sequence[str
 
 
 def confused_pairs(matrix: ArrayLike, class_names: Sequence[str], top: int = 10) -> list[dict]:
-    """The most frequent mistakes, the two directions of a pair counted apart.
-
-    Args:
-        matrix: integers `(classes, classes)`, rows true, as `confusion_matrix` gives.
-        top: how many pairs at the most.
+    """The `top` most frequent mistakes in a `confusion_matrix`, both directions counted apart.
 
     Returns:
         Dicts `true`, `predicted` (names), `count` (images), most frequent first; ties in the order
         of the classes. Pairs that never occurred are left out.
     """
-    matrix = np.asarray(matrix)
-    classes = len(class_names)
-    if matrix.shape != (classes, classes):
-        raise ValueError(
-            f"matrix must be of shape (classes, classes) for the {classes} class names; received "
-            f"shape {matrix.shape}."
-        )
-    mistakes = matrix * (1 - np.eye(classes, dtype=int))
+    mistakes = np.asarray(matrix) * (1 - np.eye(len(class_names), dtype=int))
     order = np.argsort(-mistakes, axis=None, kind="stable")[:top]
     return [
         {
@@ -172,22 +141,17 @@ def confused_pairs(matrix: ArrayLike, class_names: Sequence[str], top: int = 10)
 def calibration(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> dict:
     """How well confidence matches accuracy: reliability diagram and expected calibration error.
 
-    Images are sorted by confidence, the probability of the predicted class, into bins of equal
-    width, each open below and closed above. The error (ECE) is the mean distance between a bin's
-    accuracy and its confidence, weighted by the images in it.
+    Images are sorted by confidence, the probability of the predicted class, into `bins` of equal
+    width over [0, 1], each open below and closed above. The error (ECE) is the mean distance
+    between a bin's accuracy and its confidence, weighted by the images in it.
 
     Reference: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks",
     arXiv:1706.04599, ICML 2017.
-
-    Args:
-        bins: number of bins over [0, 1].
 
     Returns:
         `ece`, a fraction, and `bins`, from low to high without the empty ones: dicts `low`, `high`
         (the bin's limits), `confidence` (mean), `accuracy` (fractions) and `count` (images).
     """
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1; received {bins}.")
     labels, probabilities = _checked(labels, probabilities)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -212,15 +176,9 @@ def temperature_scale(probabilities: ArrayLike, temperature: float) -> np.ndarra
     """Probabilities with their logits divided by a temperature.
 
     Above 1 the model becomes less confident, below 1 more; the predicted class stays the same. The
-    logits are the logarithms of the probabilities, clipped at 1e-7.
+    logits are the logarithms of the probabilities, clipped at 1e-7. The result is float64.
 
     Reference: Guo et al. 2017, section 4.2, arXiv:1706.04599.
-
-    Args:
-        temperature: a number above 0.
-
-    Returns:
-        float64 `(n, classes)`, rows summing to 1.
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be a number above 0; received {temperature}.")
@@ -265,69 +223,43 @@ def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -
     test for binary matched-pairs data", BMC Medical Research Methodology 13:91, 2013 (mid-p).
 
     Returns:
-        `only_a`, `only_b` (images that only this model gets right), `statistic` (McNemar's
-        chi-square with one degree of freedom, without continuity correction; 0 if the models never
-        differ) and `p_value` (1 in that case).
+        `only_a`, `only_b` (images that only this model gets right) and `p_value` (1 if the models
+        never differ).
     """
     right_a, right_b = _right(labels, {"predicted_a": predicted_a, "predicted_b": predicted_b})
     only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
-    differing, fewer = only_a + only_b, min(only_a, only_b)
-    coin = stats.binom(differing, 0.5)
+    coin, fewer = stats.binom(only_a + only_b, 0.5), min(only_a, only_b)
     p_value = min(1.0, 2 * coin.cdf(fewer) - coin.pmf(fewer))
-    statistic = (only_a - only_b) ** 2 / differing if differing else 0.0
-    return {
-        "only_a": only_a,
-        "only_b": only_b,
-        "statistic": float(statistic),
-        "p_value": float(p_value),
-    }
+    return {"only_a": only_a, "only_b": only_b, "p_value": float(p_value)}
 
 
-def bootstrap_difference(
-    labels: ArrayLike,
-    predicted_a: ArrayLike,
-    predicted_b: ArrayLike,
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-) -> dict:
+def bootstrap_difference(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -> dict:
     """Accuracy of the first model minus that of the second, with a paired bootstrap interval.
 
-    Images are drawn with replacement and both models are scored on the same draw. An image adds
-    +1, 0 or -1 to the difference, so a draw of images is one draw from a multinomial.
+    Images are drawn with replacement, 2000 times from one seed, and both models are scored on the
+    same draw. An image adds +1, 0 or -1 to the difference, so a draw of images is one draw from a
+    multinomial.
 
     Reference: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
     (1), 1979 (percentile interval).
 
-    Args:
-        seed: of the draws.
-        resamples: number of draws.
-
     Returns:
         `difference`, `low`, `high`: fractions in [-1, 1].
     """
-    _check_confidence(confidence)
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1; received {resamples}.")
     right_a, right_b = _right(labels, {"predicted_a": predicted_a, "predicted_b": predicted_b})
     images = len(right_a)
     shares = [np.mean(right_a & ~right_b), np.mean(right_a == right_b), np.mean(right_b & ~right_a)]
-    draws = np.random.default_rng(seed).multinomial(images, shares, size=resamples)
+    draws = np.random.default_rng(0).multinomial(images, shares, size=_RESAMPLES)
     differences = (draws[:, 0] - draws[:, 2]) / images
-    low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(differences, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return {"difference": float(shares[0] - shares[2]), "low": float(low), "high": float(high)}
 
 
 def most_confident_mistakes(labels: ArrayLike, probabilities: ArrayLike, count: int) -> np.ndarray:
-    """The wrong predictions that the model was surest of.
-
-    Args:
-        count: how many at the most.
+    """The wrong predictions that the model was surest of, `count` at the most.
 
     Returns:
-        int64 `(m,)` with m <= count, positions in `labels`, by falling confidence; ties in the
-        order of the images.
+        int64 `(m,)`, positions in `labels`, by falling confidence; ties in the order of the images.
     """
     labels, probabilities = _checked(labels, probabilities)
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
@@ -336,10 +268,7 @@ def most_confident_mistakes(labels: ArrayLike, probabilities: ArrayLike, count: 
 
 
 def disagreement(predictions: dict[str, np.ndarray], labels: ArrayLike) -> dict:
-    """Where models agree, and on which images only one of them is right or wrong.
-
-    Args:
-        predictions: the predicted classes, integers `(n,)`, of two models or more by name.
+    """Where two models or more, by name, agree; on which images only one is right or wrong.
 
     Returns:
         `all_right`, `all_wrong`, `mixed`: shares of the images, which sum to 1.
@@ -351,15 +280,13 @@ def disagreement(predictions: dict[str, np.ndarray], labels: ArrayLike) -> dict:
     """
     if len(predictions) < 2:
         raise ValueError(f"predictions must hold two models or more; received {len(predictions)}.")
-    right = np.array(_right(labels, predictions))
-    classes = np.array([np.asarray(predicted) for predicted in predictions.values()])
+    right, classes = np.array(_right(labels, predictions)), np.array(list(predictions.values()))
     models_right = right.sum(axis=0)
-    all_right, all_wrong = np.mean(models_right == len(right)), np.mean(models_right == 0)
     only_right = (right & (models_right == 1)).mean(axis=1)
     only_wrong = (~right & (models_right == len(right) - 1)).mean(axis=1)
     return {
-        "all_right": float(all_right),
-        "all_wrong": float(all_wrong),
+        "all_right": float(np.mean(models_right == len(right))),
+        "all_wrong": float(np.mean(models_right == 0)),
         "mixed": float(np.mean((models_right > 0) & (models_right < len(right)))),
         "only_right": dict(zip(predictions, only_right.tolist(), strict=True)),
         "only_wrong": dict(zip(predictions, only_wrong.tolist(), strict=True)),
@@ -374,16 +301,14 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
 
 def _right(labels: ArrayLike, predictions: dict) -> list[np.ndarray]:
     """For each model, bool `(n,)`: which predictions are right."""
-    (labels,) = _checked_classes({"labels": labels})
-    checked = _checked_classes(predictions)
-    _check_lengths({"labels": labels} | dict(zip(predictions, checked, strict=True)))
-    return [predicted == labels for predicted in checked]
+    labels, *classes = _checked_classes(("labels", labels), *predictions.items())
+    return [predicted == labels for predicted in classes]
 
 
 def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     probabilities = _checked_probabilities(probabilities)
-    (labels,) = _checked_classes({"labels": labels}, probabilities.shape[1])
-    _check_lengths({"labels": labels, "probabilities": probabilities})
+    (labels,) = _checked_classes(("labels", labels), classes=probabilities.shape[1])
+    _check_lengths(("labels", labels), ("probabilities", probabilities))
     return labels, probabilities
 
 
@@ -407,10 +332,11 @@ def _checked_probabilities(probabilities: ArrayLike) -> np.ndarray:
     return probabilities
 
 
-def _checked_classes(arrays: dict, classes: int | None = None) -> list[np.ndarray]:
+def _checked_classes(
+    *arrays: tuple[str, ArrayLike], classes: int | None = None
+) -> list[np.ndarray]:
     """Class numbers as int64 `(n,)`, all of one length; `classes` None leaves them unbounded."""
-    checked = {}
-    for name, values in arrays.items():
+    for name, values in arrays:
         values = np.asarray(values)
         if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "iu":
             raise ValueError(
@@ -422,17 +348,11 @@ def _checked_classes(arrays: dict, classes: int | None = None) -> list[np.ndarra
             raise ValueError(
                 f"{name} must be at least 0{upper}; received {values.min()} to {values.max()}."
             )
-        checked[name] = values.astype(np.int64)
-    _check_lengths(checked)
-    return list(checked.values())
+    _check_lengths(*arrays)
+    return [np.asarray(values, np.int64) for _, values in arrays]
 
 
-def _check_lengths(arrays: dict) -> None:
-    if len({len(values) for values in arrays.values()}) > 1:
-        received = ", ".join(f"{name} of length {len(values)}" for name, values in arrays.items())
+def _check_lengths(*arrays: tuple[str, ArrayLike]) -> None:
+    if len({len(values) for _, values in arrays}) > 1:
+        received = ", ".join(f"{name} of length {len(values)}" for name, values in arrays)
         raise ValueError(f"all arrays must be of the same images; received {received}.")
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1; received {confidence}.")

@@ -131,7 +131,7 @@ class Recipe:
 
 
 _ADAM = Phase(epochs=50, batch_size=32, optimizer="adam", learning_rate=1e-3)
-_VGG_LONG = replace(_ADAM, early_stopping=10, reduce_on_plateau=5)
+_PATIENT = replace(_ADAM, early_stopping=10, reduce_on_plateau=5)
 _ADAMW = Phase(
     epochs=10,
     batch_size=64,
@@ -142,31 +142,14 @@ _ADAMW = Phase(
     weight_decay=1e-2,
     ema=0.99,
 )
+_FINE_TUNING = replace(_ADAMW, learning_rate=4e-4, schedule="cosine", warmup=0.1, ema=0.0)
 
 
-_FINE_TUNING = Phase(
-    epochs=10,
-    batch_size=64,
-    optimizer="adamw",
-    learning_rate=4e-4,
-    schedule="cosine",
-    warmup=0.1,
-    weight_decay=1e-2,
-)
-
-
-def _transfer(name: str, image_size: int, unfrozen: int, epochs: int, reference: Reference):
-    head = Phase(
-        epochs=epochs,
-        batch_size=64,
-        optimizer="adam",
-        learning_rate=1e-3,
-        early_stopping=10,
-        reduce_on_plateau=5,
-    )
+def _transfer(image_size: int, unfrozen: int, epochs: int, reference: Reference) -> Recipe:
+    head = replace(_PATIENT, epochs=epochs, batch_size=64)
     return Recipe(
         model="transfer",
-        name=name,
+        name=f"{image_size}px",
         group="reference",
         changes=f"{image_size} px, last {unfrozen} layers fine-tuned",
         phases=(head, replace(head, learning_rate=1e-5, unfrozen=unfrozen)),
@@ -220,7 +203,7 @@ RECIPES = (
         name="optimized",
         group="reference",
         changes="+ rotation, shift, zoom and flip; more patience",
-        phases=(_VGG_LONG,),
+        phases=(_PATIENT,),
         augmentation="reference",
         dropout=0.2,
         reference=Reference(0.8208, 0.543, -1.8, "50/50"),
@@ -272,14 +255,12 @@ RECIPES = (
         validation_fraction=0.1,
     ),
     _transfer(
-        "96px",
         image_size=96,
         unfrozen=30,
         epochs=30,
         reference=Reference(0.9042, 0.275, -4.5, "30+30", "efficientnetv2b0"),
     ),
     _transfer(
-        "224px",
         image_size=224,
         unfrozen=50,
         epochs=40,
@@ -291,14 +272,7 @@ RECIPES = (
         group="improved",
         changes="every layer fine-tuned, AdamW to zero, crop and flip, label smoothing",
         phases=(
-            Phase(
-                epochs=10,
-                batch_size=64,
-                optimizer="adamw",
-                learning_rate=1e-3,
-                schedule="linear",
-                weight_decay=1e-2,
-            ),
+            replace(_ADAMW, learning_rate=1e-3, warmup=0.0, ema=0.0),
             replace(_FINE_TUNING, unfrozen=None),
         ),
         augmentation="crop_flip",
@@ -327,10 +301,7 @@ def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
         model: one of `models.MODELS`.
         wanted: names of recipes and words of `GROUPS`. A name that another model has and this one
             has not is passed over.
-        epochs: cap on the epochs of every phase; 0 for the recipe's own.
-
-    Returns:
-        The capped recipes; empty if none of the model's is wanted.
+        epochs: as of `Recipe.capped`.
 
     Raises:
         UserError: for a word that is neither a group nor any model's recipe.
@@ -362,15 +333,12 @@ def for_backbone(recipe: Recipe, backbone: str) -> Recipe:
 
     The study fine-tuned EfficientNetV2B0. With a smaller backbone the reference rows keep their
     image size, number of unfrozen layers, dropout and first phase, and fine-tune by the improved
-    recipe's schedule, which did better on validation (`docs/recipes.md`).
+    recipe's schedule, which did better on validation (`docs/recipes.md`). All other recipes stay as
+    they are. Cap the epochs afterwards.
 
     Args:
-        recipe: any.
+        recipe: any, with the epochs as written.
         backbone: the run's, one of `models.BACKBONES`; "" for the one that was published.
-
-    Returns:
-        The recipe as it is, unless its published figures are those of another backbone. Whole: cap
-        its epochs afterwards.
     """
     backbone = recipe.backbone or backbone
     published = recipe.reference.backbone if recipe.reference else ""
@@ -410,7 +378,7 @@ def parameters_hash(
     deterministic: bool = False,
     earlier_rule: bool = False,
 ) -> str:
-    """A name for all that decides a training's outcome, and for nothing else.
+    """A name for all that decides a training's outcome, and for nothing else: a SHA-256 in hex.
 
     Args:
         recipe: as capped and resized.
@@ -425,9 +393,6 @@ def parameters_hash(
         deterministic: whether only deterministic kernels are used.
         earlier_rule: name it as records of the first edition do. There early stopping and plateaus
             watched the loss with label smoothing.
-
-    Returns:
-        Hexadecimal SHA-256, 64 characters.
     """
     decides = _deciding_fields(recipe) | {
         "seed": seed,
@@ -455,12 +420,11 @@ def differs_from_earlier_rule(recipe: Recipe) -> bool:
 
 
 def _deciding_fields(entry: Recipe | Phase) -> dict[str, Any]:
-    values = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    kept = {}
+    for field in fields(entry):
+        name, value = field.name, getattr(entry, field.name)
+        if name in _FIRST_EDITION or (name not in _NEVER_HASHED and value != field.default):
+            kept[name] = value
     if isinstance(entry, Recipe):
-        values["phases"] = [_deciding_fields(phase) for phase in entry.phases]
-    defaults = {field.name: field.default for field in fields(entry)}
-    return {
-        name: value
-        for name, value in values.items()
-        if name not in _NEVER_HASHED and (name in _FIRST_EDITION or value != defaults[name])
-    }
+        kept["phases"] = [_deciding_fields(phase) for phase in entry.phases]
+    return kept

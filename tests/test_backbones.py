@@ -644,6 +644,16 @@ def test_backbone_without_its_package_is_refused_in_one_line(network, monkeypatc
     assert "EfficientNetV2B0: efficientnetv2-b0_notop.h5 could not" in str(error.value)
 
 
+def test_a_package_that_is_a_folder_only_counts_as_missing(network, monkeypatch, tmp_path):
+    elsewhere = dataclasses.replace(LITE0, package="no-such-package")
+    (tmp_path / "no_such_package" / "models").mkdir(parents=True)
+    (tmp_path / "no_such_package" / LITE0.file).write_bytes(b"")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(efficientnet_lite, "LITE0", elsewhere)
+    with pytest.raises(WeightsError, match="no-such-package, which is not installed or not"):
+        backbones.resolve(LITE)
+
+
 def test_changed_lite0_file_is_refused(network, monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "LITE0", dataclasses.replace(LITE0, sha256="0" * 64))
     with pytest.raises(WeightsError, match="must have the SHA-256 0000"):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cifar_helpers import cache
+from cifar_helpers.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,12 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, c
     monkeypatch.setenv("CIFAR_HELPERS_CACHE", str(tmp_path / "file"))
     np.testing.assert_array_equal(cache.cached({}, lambda: np.ones(2)), np.ones(2))
     assert "continuing without it" in capsys.readouterr().out
+
+
+def test_a_home_folder_that_is_nobodys_is_said(monkeypatch):
+    monkeypatch.setenv("CIFAR_HELPERS_CACHE", "~nobody-of-that-name/cache")
+    with pytest.raises(UserError, match="must name a user's home folder"):
+        cache.folder()
 
 
 def test_clear_empties_it(home):

@@ -446,7 +446,7 @@ SEVEN = """
 import numpy as np
 from cifar_helpers import data
 
-def read(data_dir, cache_dir):
+def read(data_dir):
     rng = np.random.default_rng(0)
     def split(count):
         images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
@@ -655,10 +655,17 @@ def test_an_unknown_policy_is_refused(pictures):
         data.augment(pictures, "mixup", seed=0, epoch=0)
 
 
+def augmented(function, images, **options):
+    """What an augmentation makes of images in the first epoch of seed 0."""
+    out = np.empty_like(images)
+    function(images, 0, 0, out, **options)
+    return out
+
+
 @pytest.mark.parametrize("padding", [1, 4])
 def test_a_crop_is_a_window_of_the_padded_image_and_every_place_occurs(padding):
     pictures = np.random.default_rng(0).integers(0, 256, (700, 7, 9, 3), dtype=np.uint8)
-    cropped = augmentation.crop(pictures, 0, 0, padding=padding)
+    cropped = augmented(augmentation.crop, pictures, padding=padding)
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = np.pad(pictures, border, "reflect")
     places = list(itertools.product(range(2 * padding + 1), repeat=2))
@@ -680,15 +687,17 @@ def test_a_policy_of_few_views_says_how_many(pictures):
 
 
 def test_alternating_flip_shows_every_image_both_ways_in_two_epochs(pictures):
-    even, odd = (augmentation.alternating_flip(pictures, seed=0, epoch=epoch) for epoch in (4, 5))
+    even, odd, again = (data.augment(pictures, "flip", seed=0, epoch=epoch) for epoch in (4, 5, 6))
     np.testing.assert_array_equal(even, odd[:, :, ::-1])
     mirrored = (even == pictures[:, :, ::-1]).all(axis=(1, 2, 3))
     assert 0.4 < mirrored.mean() < 0.6
-    np.testing.assert_array_equal(even, augmentation.alternating_flip(pictures, seed=0, epoch=6))
+    np.testing.assert_array_equal(even, again)
 
 
-def test_affine_without_any_change_mirrors_half_of_the_images(pictures):
-    same = augmentation.affine(pictures, 0, 0, rotation=0, shift=0, zoom=0)
+def test_affine_without_any_change_mirrors_half_of_the_images(pictures, monkeypatch):
+    for name in ("ROTATION", "SHIFT", "ZOOM"):
+        monkeypatch.setattr(augmentation, name, 0)
+    same = augmented(augmentation.affine, pictures)
     mirrored = (same == pictures[:, :, ::-1]).all(axis=(1, 2, 3))
     assert (mirrored ^ (same == pictures).all(axis=(1, 2, 3))).all()
     assert 0.4 < mirrored.mean() < 0.6
@@ -698,7 +707,7 @@ def test_affine_draws_rotation_zoom_and_shift_from_their_ranges():
     """On images whose colours say where a pixel is, the result says where each was taken from."""
     row, column = np.mgrid[:32, :32]
     map_ = np.stack([8 * column, 8 * row, 0 * row], axis=-1).astype(np.uint8)
-    taken = augmentation.affine(np.repeat(map_[None], 300, 0), 0, 0) / 8
+    taken = augmented(augmentation.affine, np.repeat(map_[None], 300, 0)) / 8
     inner = slice(8, 24)  # what no zoom and shift moves past the edge
     places = np.stack([column, row, 0 * row + 1], axis=-1)[inner, inner].reshape(-1, 3)
     centred = places - [15.5, 15.5, 0]
@@ -716,11 +725,13 @@ def test_affine_draws_rotation_zoom_and_shift_from_their_ranges():
         assert abs(drawn.mean() - middle) < 0.15 * reach
 
 
-def test_affine_turns_by_no_more_than_it_is_told():
+def test_affine_turns_by_no_more_than_it_is_told(monkeypatch):
     """The turned bar's direction, from its second moments, stays within the range."""
+    monkeypatch.setattr(augmentation, "SHIFT", 0)
+    monkeypatch.setattr(augmentation, "ZOOM", 0)
     bar = np.zeros((200, 33, 33, 3), np.uint8)
     bar[:, 16, 4:29] = 255
-    turned = augmentation.affine(bar, 0, 0, shift=0, zoom=0)[..., 0]
+    turned = augmented(augmentation.affine, bar)[..., 0]
     row, column = np.mgrid[-16:17, -16:17]
     mixed, spread = (turned * row * column).sum((1, 2)), (turned * column**2).sum((1, 2))
     angle = np.rad2deg(np.arctan2(mixed, spread))

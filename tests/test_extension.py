@@ -120,7 +120,7 @@ import numpy as np
 from cifar_helpers.data.sets import Contents, Split
 
 
-def read(data_dir, cache_dir):
+def read(data_dir):
     """Draw them."""
     return Contents(_draw(210, 0), _draw(70, 1), tuple(f"stripe{number}" for number in range(7)))
 

@@ -1,7 +1,7 @@
 """Augmentation of a whole epoch's images at once, one entry a policy.
 
 Images are uint8 `(n, height, width, 3)`, the same in the same order each epoch; the result depends
-on them, the run's seed and the epoch's number alone. It goes to `out`, new memory if that is None.
+on them, the run's seed and the epoch's number (from 0) alone. It is written to `out`.
 """
 
 from collections.abc import Callable
@@ -12,22 +12,21 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from cifar_helpers.errors import UserError
+from cifar_helpers.text import listed
 
 AUGMENTATION, FLIPS, ORDER = range(3)  # one stream of random numbers for each purpose
+ROTATION, SHIFT, ZOOM = 15.0, 0.1, 0.1  # of `affine`: degrees, and shares of the sides
 
 # Images a step: few are worked on in memory that is used again, since to map new memory takes
 # longer than to fill it, or as many as keep all cores busy.
 _CROP_CHUNK, _AFFINE_CHUNK = 128, 1_000
 
 
-def crop(
-    images: np.ndarray, seed: int, epoch: int, out: np.ndarray | None = None, *, padding: int
-) -> np.ndarray:
+def crop(images: np.ndarray, seed: int, epoch: int, out: np.ndarray, *, padding: int) -> None:
     """Widen each image by its reflection on all sides and cut its size out at a random place.
 
     `padding` is in pixels a side; edges are not repeated, as with `numpy.pad`'s "reflect".
     """
-    cropped = np.empty_like(images) if out is None else out
     rng = np.random.default_rng((seed, AUGMENTATION, epoch))
     places = rng.integers(0, 2 * padding + 1, size=(len(images), 2))
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
@@ -36,13 +35,10 @@ def crop(
         top, left = places[chunk].T
         padded = np.pad(images[chunk], border, "reflect")
         windows = sliding_window_view(padded, images.shape[1:3], axis=(1, 2))
-        cropped[chunk] = windows[np.arange(len(top)), top, left].transpose(0, 2, 3, 1)
-    return cropped
+        out[chunk] = windows[np.arange(len(top)), top, left].transpose(0, 2, 3, 1)
 
 
-def alternating_flip(
-    images: np.ndarray, seed: int, epoch: int, out: np.ndarray | None = None
-) -> np.ndarray:
+def alternating_flip(images: np.ndarray, seed: int, epoch: int, out: np.ndarray) -> None:
     """Mirror a random half of the images left to right, and the other half in the next epoch.
 
     Every two epochs in a row show each image both ways, where independent flips would show half
@@ -53,41 +49,27 @@ def alternating_flip(
     """
     first = np.random.default_rng((seed, FLIPS)).integers(0, 2, size=len(images))
     mirrored = (first + epoch) % 2 == 1
-    flipped = np.empty_like(images) if out is None else out
-    if flipped is not images:
-        flipped[:] = images
-    flipped[mirrored] = images[mirrored][:, :, ::-1]
-    return flipped
+    if out is not images:
+        out[:] = images
+    out[mirrored] = images[mirrored][:, :, ::-1]
 
 
-def crop_flip(
-    images: np.ndarray, seed: int, epoch: int, out: np.ndarray | None = None, *, padding: int
-) -> np.ndarray:
+def crop_flip(images: np.ndarray, seed: int, epoch: int, out: np.ndarray, *, padding: int) -> None:
     """`crop`, then `alternating_flip`."""
-    cropped = crop(images, seed, epoch, out, padding=padding)
-    return alternating_flip(cropped, seed, epoch, out=cropped)
+    crop(images, seed, epoch, out, padding=padding)
+    alternating_flip(out, seed, epoch, out)
 
 
-def affine(
-    images: np.ndarray,
-    seed: int,
-    epoch: int,
-    out: np.ndarray | None = None,
-    *,
-    rotation: float = 15.0,
-    shift: float = 0.1,
-    zoom: float = 0.1,
-) -> np.ndarray:
+def affine(images: np.ndarray, seed: int, epoch: int, out: np.ndarray) -> None:
     """Rotate, shift, zoom and mirror each image by random amounts, in one bilinear resampling.
 
-    Rotations are uniform to `rotation` degrees either way, shifts to the share `shift` of height
-    and width; the section shown is 1 - `zoom` to 1 + `zoom` of the height, and of the width; half
-    of the images are mirrored. Pixels from outside take the nearest edge's colour.
+    Rotations are uniform to `ROTATION` either way, shifts to the share `SHIFT` of height and width;
+    the section shown is 1 - `ZOOM` to 1 + `ZOOM` of the height, and of the width; half of the
+    images are mirrored. Pixels from outside take the nearest edge's colour.
     """
     from cifar_helpers.backend import keras
 
-    transforms = _transforms(images.shape, seed, epoch, rotation, shift, zoom)
-    result = np.empty_like(images) if out is None else out
+    transforms = _transforms(images.shape, seed, epoch)
     for start in range(0, len(images), _AFFINE_CHUNK):
         chunk = slice(start, start + _AFFINE_CHUNK)
         sampled = keras.ops.image.affine_transform(
@@ -97,19 +79,16 @@ def affine(
             fill_mode="nearest",
             data_format="channels_last",
         )
-        result[chunk] = np.rint(keras.ops.convert_to_numpy(sampled))
-    return result
+        out[chunk] = np.rint(keras.ops.convert_to_numpy(sampled))
 
 
-def _transforms(
-    shape: tuple[int, ...], seed: int, epoch: int, rotation: float, shift: float, zoom: float
-) -> np.ndarray:
+def _transforms(shape: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
     """What `affine_transform` takes, float32 `(n, 8)`, drawn anew each epoch."""
     rng = np.random.default_rng((seed, AUGMENTATION, epoch))
     count, height, width, _ = shape
-    angle = np.deg2rad(rng.uniform(-rotation, rotation, count))
-    scale = rng.uniform(1 - zoom, 1 + zoom, (2, count))
-    moved = rng.uniform(-shift, shift, (2, count)) * [[height], [width]]
+    angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, count))
+    scale = rng.uniform(1 - ZOOM, 1 + ZOOM, (2, count))
+    moved = rng.uniform(-SHIFT, SHIFT, (2, count)) * [[height], [width]]
     mirror = np.where(rng.random(count) < 0.5, -1, 1)
     # From a place in the result to one in the source: (x, y) = matrix @ (x, y) + offset, where the
     # centre goes to the centre, and then moves.
@@ -135,19 +114,20 @@ class Policy:
         name: what recipes call it.
         label: what readers see.
         views: how many images one image can become; None for very many.
-        apply: `(images, seed, epoch, out) -> images`, as of `augment`.
+        apply: `(images, seed, epoch, out) -> None`: writes the augmented images to `out`, uint8 of
+            the same shape; None to leave them as they are.
     """
 
     name: str
     label: str
     views: int | None
-    apply: Callable[[np.ndarray, int, int, np.ndarray | None], np.ndarray]
+    apply: Callable[[np.ndarray, int, int, np.ndarray], None] | None
 
 
 POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
-        Policy("none", "none", 1, lambda images, seed, epoch, out: images),
+        Policy("none", "none", 1, None),
         Policy("flip", "flip", 2, alternating_flip),
         Policy("crop_flip", "4-pixel crop, flip", None, partial(crop_flip, padding=4)),
         Policy("crop2_flip", "2-pixel crop, flip", None, partial(crop_flip, padding=2)),
@@ -159,21 +139,18 @@ POLICIES: dict[str, Policy] = {
 def augment(
     images: np.ndarray, policy: str, *, seed: int, epoch: int, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """A whole epoch's images, augmented; the same for the same seed and epoch.
+    """A whole epoch's images by a policy of `POLICIES`; with "none" the images themselves.
 
-    Args:
-        images: uint8 `(n, 32, 32, 3)`, the same images in the same order each epoch.
-        policy: a name in `POLICIES`.
-        seed: of the run.
-        epoch: number of the epoch, from 0.
-        out: where the result goes, but with "none"; new memory if None.
-
-    Returns:
-        uint8, the same shape; with "none" the images themselves.
+    The result goes to `out`, to new memory if that is None.
 
     Raises:
         UserError: for an unknown policy.
     """
     if policy not in POLICIES:
-        raise UserError(f"augmentation must be one of {', '.join(POLICIES)}; received {policy!r}.")
-    return POLICIES[policy].apply(images, seed, epoch, out)
+        raise UserError(f"augmentation must be one of {listed(POLICIES)}; received {policy!r}.")
+    apply = POLICIES[policy].apply
+    if apply is None:
+        return images
+    out = np.empty_like(images) if out is None else out
+    apply(images, seed, epoch, out)
+    return out

@@ -1,5 +1,7 @@
 """Batches for `fit`, augmented anew each epoch."""
 
+from typing import Any
+
 import numpy as np
 
 from cifar_helpers.backend import keras
@@ -10,18 +12,10 @@ from cifar_helpers.errors import UserError
 class Batches(keras.utils.PyDataset):
     """Batches for `fit`: each image once an epoch, in a new order and augmented anew.
 
-    What an epoch holds depends on its number and the seed alone. A run that was interrupted
-    resumes, as if it had not been, from `Batches(..., epoch=finished_epochs)`. Leave out `fit`'s
-    own `steps_per_epoch`; its `shuffle` must be False, since it would shuffle the batches unseeded.
-
-    Args:
-        images: uint8 `(n, 32, 32, 3)`.
-        labels: int64 `(n,)`.
-        batch_size: images a batch; the last one holds what is left.
-        policy: of `augment`.
-        shuffle: whether to reorder the images each epoch.
-        seed: of the run.
-        epoch: number of the first epoch, from 0.
+    The last batch holds what is left. What an epoch holds depends on its number and the seed alone:
+    a run that was interrupted resumes, as if it had not been, from `Batches(...,
+    epoch=finished_epochs)`. Leave out `fit`'s own `steps_per_epoch`; its `shuffle` must be False,
+    since it would shuffle the batches unseeded.
 
     Raises:
         UserError: for an unknown policy, no images, or a batch size below 1.
@@ -47,8 +41,7 @@ class Batches(keras.utils.PyDataset):
         self.images, self.labels = images, labels
         self.batch_size, self.policy, self.shuffle = batch_size, policy, shuffle
         self.seed, self.epoch = seed, epoch
-        # One piece of memory for all epochs, since new memory is slow.
-        self._augmented = images if policy == "none" else np.empty_like(images)
+        self._augmented: Any = None  # of all epochs the same memory, since new memory is slow
         self._prepared = self._served = -1
         self._prepare()
 
@@ -87,7 +80,9 @@ class Batches(keras.utils.PyDataset):
         """Augment and order the present epoch, once."""
         if self._prepared == self.epoch:
             return
-        augment(self.images, self.policy, seed=self.seed, epoch=self.epoch, out=self._augmented)
+        self._augmented = augment(
+            self.images, self.policy, seed=self.seed, epoch=self.epoch, out=self._augmented
+        )
         self._order = np.arange(len(self.images))
         if self.shuffle:
             np.random.default_rng((self.seed, ORDER, self.epoch)).shuffle(self._order)

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pooch
 
-from cifar_helpers import download
+from cifar_helpers import cache, download
 from cifar_helpers.data.sets import Contents, Split
 from cifar_helpers.data.unpickling import describe, load_dict, text
 from cifar_helpers.errors import DataError, DataUnavailable, user_path
@@ -52,21 +51,14 @@ _REMEDY = (
 )
 
 
-def read(data_dir: str, cache_dir: str | os.PathLike | None = None) -> Contents:
-    """CIFAR-10 from a folder in the official layout, or from the archive without unpacking it.
-
-    Args:
-        data_dir: as for `data.load`.
-        cache_dir: as for `data.load`.
-
-    Returns:
-        50,000 training and 10,000 test images in the official order.
+def read(data_dir: str) -> Contents:
+    """CIFAR-10 in the official order; an archive is read without unpacking it.
 
     Raises:
         DataError: if a file is missing, damaged or not what it should be; its name is given.
         DataUnavailable: if no copy was named, and none can be downloaded.
     """
-    path = _named_copy(data_dir) or _cached_archive(cache_dir)
+    path = _named_copy(data_dir) or _cached_archive()
     batches, checksums = {}, {}
     for name, content in _folder_files(path) if path.is_dir() else _archive_files(path):
         checksums[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -82,10 +74,8 @@ def read(data_dir: str, cache_dir: str | os.PathLike | None = None) -> Contents:
     if not verified:
         _check_distinct(batches)
     train, test = [batches[name] for name in TRAIN_FILES], batches[TEST_FILE]
-    pool = Split(
-        np.concatenate([batch.images for batch in train]),
-        np.concatenate([batch.labels for batch in train]),
-    )
+    images, labels = zip(*((batch.images, batch.labels) for batch in train), strict=True)
+    pool = Split(np.concatenate(images), np.concatenate(labels))
     _check_counts(f"{TRAIN_FILES[0]} to {TRAIN_FILES[-1]}", pool.labels)
     _check_counts(TEST_FILE, test.labels)
     return Contents(pool, test, CLASS_NAMES, path.name, verified)
@@ -107,10 +97,9 @@ def _named_copy(data_dir: str) -> Path | None:
     return path.resolve()
 
 
-def _cached_archive(cache_dir: str | os.PathLike | None) -> Path:
+def _cached_archive() -> Path:
     """The archive in the cache, downloaded by the first process that wants it."""
-    home = cache_dir or os.environ.get("CIFAR_HELPERS_CACHE") or pooch.os_cache("cifar_helpers")
-    path = user_path(home) / ARCHIVE
+    path = cache.home() / ARCHIVE
     known = f"sha256:{ARCHIVE_SHA256}"
     try:
         download.fetch(path, ARCHIVE_URLS, known_hash=known, what="CIFAR-10", megabytes=170)

@@ -20,6 +20,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, indices: np.ndarray) -> "Split":
+        """Those at some positions."""
+        return Split(self.images[indices], self.labels[indices])
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -48,9 +52,8 @@ class DataSet:
         name: what options and notebooks call it.
         label: what readers see, and records bear as the data set's name.
         subject: what sentences are about: "test accuracy on ...".
-        reader: "module:function", `(data_dir, cache_dir) -> Contents`, with the arguments of
-            `data.load`. It raises `DataError` for a copy that is damaged, or named and missing,
-            and its subclass `DataUnavailable` where there is none.
+        reader: "module:function", `(data_dir) -> Contents`. It raises `DataError` for a copy that
+            is damaged, or named and missing, and its subclass `DataUnavailable` where there is none.
         real: whether it is CIFAR-10, so that published figures belong beside its results.
         limits: a sentence for the top of every page about it; "" if there is nothing to warn of.
         fallback: whether "auto" ends with it.

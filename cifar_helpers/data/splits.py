@@ -10,6 +10,7 @@ import numpy as np
 
 from cifar_helpers.data.sets import DATASETS, Contents, DataSet, Split, dataset_by_label
 from cifar_helpers.errors import DataError, DataUnavailable, UserError
+from cifar_helpers.text import listed
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Source:
     Attributes:
         name: the data set's label, such as "CIFAR-10" or "toy set".
         real: whether these are CIFAR-10's images.
-        verified: whether every file has its official checksum; None where there are none to match.
-        location: the folder's or archive's name, without the path; "" for images made in memory.
+        verified: as of `Contents`.
+        location: as of `Contents`.
         sha256: of the decoded training images, training labels, test images and test labels, as
             uint8 in the official order: the same for the same images, whatever holds them.
         reason: why `dataset="auto"` fell back; "" if it did not.
@@ -41,15 +42,13 @@ class Source:
             False: ": complete and well-formed, but not byte for byte the official files, so "
             "recorded as unverified",
             None: "",
-        }
-        origin = (
-            f"{self.name} from {self.location}{checked[self.verified]}." if self.location else ""
-        )
+        }[self.verified]
+        origin = f"{self.name} from {self.location}{checked}." if self.location else ""
         return " ".join(filter(None, (entry.limits if entry else "", self.reason, origin)))
 
     def as_dict(self) -> dict[str, str | bool]:
-        """`{"name", "real", "verified", "sha256"}`, for the records."""
-        kept = {name: getattr(self, name) for name in ("name", "real", "verified", "sha256")}
+        """What the records keep of it."""
+        kept = {name: getattr(self, name) for name in ("name", "real", "sha256")}
         return kept | {"verified": bool(self.verified)}
 
 
@@ -79,32 +78,21 @@ class Splits:
     @cached_property
     def train(self) -> Split:
         """The training images, gathered once."""
-        return Split(self.pool.images[self.train_indices], self.pool.labels[self.train_indices])
+        return self.pool.take(self.train_indices)
 
     @cached_property
     def validation(self) -> Split:
         """The validation images, gathered once."""
-        held_out = self.validation_indices
-        return Split(self.pool.images[held_out], self.pool.labels[held_out])
+        return self.pool.take(self.validation_indices)
 
     def resplit(self, validation_fraction: float, *, train_size: int = 0) -> "Splits":
         """The same images with another share held out, by the same seed.
 
         A smaller validation set is a subset of a larger one, and a smaller training set of a
-        larger one.
-
-        Args:
-            validation_fraction: as for `load`.
-            train_size: as for `load`.
-
-        Raises:
-            UserError: if either number cannot be had.
+        larger one. Arguments and errors are those of `load`.
         """
-        classes = len(self.class_names)
-        train, validation = _divide(
-            self.pool.labels, classes, validation_fraction, train_size, self.seed
-        )
-        return replace(self, train_indices=train, validation_indices=validation)
+        train, held = _divide(self.pool.labels, validation_fraction, train_size, self.seed)
+        return replace(self, train_indices=train, validation_indices=held)
 
 
 def load(
@@ -114,13 +102,12 @@ def load(
     validation_fraction: float = 0.1,
     train_size: int = 0,
     seed: int = 0,
-    cache_dir: str | os.PathLike | None = None,
 ) -> Splits:
     """A data set as training, validation and test images.
 
-    CIFAR-10 is looked for in this order: `data_dir`, the environment's `CIFAR10_DIR`, the cache, a
-    download into the cache, and with "auto" the toy set takes its place. A copy that was named is
-    used or refused, never passed over.
+    CIFAR-10 is looked for in this order: `data_dir`, the environment's `CIFAR10_DIR`, the cache
+    (`CIFAR_HELPERS_CACHE`, or the user's), a download into the cache, and with "auto" the toy set
+    takes its place. A copy that was named is used or refused, never passed over.
 
     Args:
         dataset: a name in `DATASETS`, or "auto": CIFAR-10, or where it cannot be had the toy set.
@@ -132,18 +119,15 @@ def load(
             as large a part of the validation images; 0 for all. The test set is the same whatever
             it is.
         seed: decides which images are held out.
-        cache_dir: where a download is kept; by default `CIFAR_HELPERS_CACHE` or the user's cache.
 
     Raises:
         DataError: if the copy is missing, incomplete or corrupt, or cannot be had.
         UserError: for an argument out of range.
     """
-    entry, contents, reason = _read(dataset, os.fspath(data_dir), cache_dir)
-    pool, test, class_names = contents.train, contents.test, tuple(contents.class_names)
+    entry, contents, reason = _read(dataset, os.fspath(data_dir))
     _check(entry, contents)
-    train, validation = _divide(
-        pool.labels, len(class_names), validation_fraction, train_size, seed
-    )
+    pool, test, class_names = contents.train, contents.test, tuple(contents.class_names)
+    train, validation = _divide(pool.labels, validation_fraction, train_size, seed)
     source = Source(
         name=entry.label,
         real=entry.real,
@@ -155,23 +139,21 @@ def load(
     return Splits(pool, test, train, validation, class_names, source, seed)
 
 
-def _read(
-    dataset: str, data_dir: str, cache_dir: str | os.PathLike | None
-) -> tuple[DataSet, Contents, str]:
+def _read(dataset: str, data_dir: str) -> tuple[DataSet, Contents, str]:
     """The entry that was read, what its reader gave, and why "auto" fell back."""
-    if dataset not in ("auto", *DATASETS):
-        raise UserError(
-            f"dataset must be one of auto, {', '.join(DATASETS)}; received {dataset!r}."
-        )
-    entry = next(iter(DATASETS.values())) if dataset == "auto" else DATASETS[dataset]
+    choices = {"auto": next(iter(DATASETS.values())), **DATASETS}
+    if dataset not in choices:
+        raise UserError(f"dataset must be one of {listed(choices)}; received {dataset!r}.")
+    entry, reason = choices[dataset], ""
     try:
-        return entry, pkgutil.resolve_name(entry.reader)(data_dir, cache_dir), ""
+        contents = pkgutil.resolve_name(entry.reader)(data_dir)
     except DataUnavailable as error:
-        fallback = next((each for each in DATASETS.values() if each.fallback), None)
-        if dataset != "auto" or fallback is None:
+        if dataset != "auto":
             raise
         reason = str(error).partition(". ")[0] + "."  # what happened, without what to do
-        return fallback, pkgutil.resolve_name(fallback.reader)(data_dir, cache_dir), reason
+        entry = next(each for each in DATASETS.values() if each.fallback)
+        contents = pkgutil.resolve_name(entry.reader)(data_dir)
+    return entry, contents, reason
 
 
 def _check(entry: DataSet, contents: Contents) -> None:
@@ -197,7 +179,7 @@ def _fingerprint(pool: Split, test: Split) -> str:
 
 
 def _divide(
-    labels: np.ndarray, classes: int, validation_fraction: float, train_size: int, seed: int
+    labels: np.ndarray, validation_fraction: float, train_size: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ascending positions of the training and of the validation images.
 
@@ -218,7 +200,7 @@ def _divide(
     in_turn = train[np.lexsort((labels[train], from_the_end))]
     held = held[np.lexsort((labels[held], ranks[held]))]
     if 0 < train_size < len(train):
-        held = held[: max(classes, round(train_size * len(held) / len(train)))]
+        held = held[: max(len(np.unique(labels)), round(train_size * len(held) / len(train)))]
     return np.sort(in_turn[: train_size or None]), np.sort(held)
 
 

@@ -10,13 +10,9 @@ import numpy as np
 
 
 def load_dict(content: bytes) -> dict:
-    """A pickled dict, its keys as text whichever Python wrote it.
+    """A pickled dict of plain values and integer arrays (read-only), its keys as text.
 
-    Args:
-        content: of a file, of any pickle protocol.
-
-    Returns:
-        Plain values as pickled, and read-only integer arrays.
+    Any Python and pickle protocol may have written it.
 
     Raises:
         pickle.UnpicklingError: for anything else, and whatever is wrong with a damaged file.
@@ -66,8 +62,6 @@ def _check_opcodes(content: bytes) -> None:
 class _Dtype:
     """Stands for a pickled `numpy.dtype`: integers only, so never objects or structures."""
 
-    __slots__ = ("dtype",)
-
     def __init__(self, name: str | bytes, *_: object):
         kind = text(name)
         if kind not in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"):
@@ -80,8 +74,6 @@ class _Dtype:
 
 class _Array:
     """Stands for a pickled `numpy.ndarray`, made from its bytes and nothing else."""
-
-    __slots__ = ("array",)
 
     def __init__(self, *_: object):
         """Takes, and does without, what NumPy's own reconstruction is told."""

@@ -1,10 +1,13 @@
 """The networks of the study and the backbones that transfer learning stands on.
 
-The tables are plain data; whatever needs Keras is imported when it is first asked for. Each entry
-of `MODELS` is a function here, under its name.
+Each entry of `MODELS` is a function here, under its name. It gives an uncompiled `keras.Model`,
+images `(batch, 32, 32, 3)` in [0, 255] -> probabilities `(batch, classes)`. With `centred`, pixels
+reach the first layer with about zero mean and unit variance, else in [0, 1]; `dropout` is a rate in
+[0, 1). The tables are plain data; whatever needs Keras is imported when it is first asked for.
 """
 
 import importlib
+import pkgutil
 import sys
 import types
 from typing import Any
@@ -15,7 +18,6 @@ from cifar_helpers.models.table import (
     Backbone,
     Model,
     backbone_label,
-    imported,
     model_label,
 )
 
@@ -32,7 +34,6 @@ __all__ = [
     "Backbone",
     "Model",
     "backbone_label",
-    "imported",
     "model_label",
     *_SUBMODULES,
     *_FUNCTIONS,
@@ -44,9 +45,9 @@ def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name in MODELS:
-        return imported(MODELS[name].builder)
+        return pkgutil.resolve_name(MODELS[name].builder)
     if name in _FUNCTIONS:
-        return imported(f"{__name__}.{_FUNCTIONS[name]}:{name}")
+        return pkgutil.resolve_name(f"{__name__}.{_FUNCTIONS[name]}:{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

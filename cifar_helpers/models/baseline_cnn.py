@@ -7,15 +7,7 @@ layers = keras.layers
 
 
 def baseline_cnn(*, classes: int = CLASSES, centred: bool = False) -> keras.Model:
-    """Two convolutions, two poolings and two dense layers: 315,722 parameters for 10 classes.
-
-    Args:
-        classes: number of classes.
-        centred: bring pixels to about zero mean and unit variance rather than to [0, 1].
-
-    Returns:
-        An uncompiled model, images in [0, 255] -> probabilities.
-    """
+    """Two convolutions, two poolings and two dense layers: 315,722 parameters for 10 classes."""
     images = image_input()
     x = rescale(images, centred)
     for block, filters in enumerate((32, 64), start=1):

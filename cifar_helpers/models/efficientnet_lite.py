@@ -27,12 +27,7 @@ _IN_BLOCK = {
     "project_conv": "_project_conv",
     "project_bn": "_bn2",
 }
-_OUTSIDE = {
-    "stem_conv": "_conv_stem",
-    "stem_bn": "_bn0",
-    "top_conv": "_conv_head",
-    "top_bn": "_bn1",
-}
+_OUTSIDE = dict(stem_conv="_conv_stem", stem_bn="_bn0", top_conv="_conv_head", top_bn="_bn1")
 
 
 @dataclass(frozen=True)
@@ -123,14 +118,7 @@ def _weights(layer: keras.Layer, name: str, tensors: dict[str, np.ndarray]) -> l
 
 
 def _inverted_residual(
-    x,
-    filters: int,
-    kernel_size: int,
-    *,
-    strides: int,
-    expansion: int,
-    drop_rate: float,
-    name: str,
+    x, filters: int, kernel_size: int, *, strides: int, expansion: int, drop_rate: float, name: str
 ):
     """Expansion, depthwise convolution, linear projection; a shortcut where shapes allow it."""
     shortcut = x

@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pooch
 
 from cifar_helpers.backend import keras
-from cifar_helpers.download import fetch
+from cifar_helpers.download import fetch, is_whole
 from cifar_helpers.errors import WeightsError, user_path
 from cifar_helpers.models.backbones import Weights, make_weights
 from cifar_helpers.models.table import BACKBONES
@@ -56,9 +55,7 @@ def load(model: keras.Model, path: Path) -> None:
 def find(weights_file: str = "", *, download: bool = True) -> Weights:
     """Find the weights: the given file, else Keras' cache, else a download into it.
 
-    Args:
-        weights_file: the official file, or another of the same layout, which is tried out.
-        download: whether the network may be tried.
+    A file other than the official one is tried out.
 
     Raises:
         WeightsError: if they cannot be had.
@@ -87,4 +84,4 @@ def find(weights_file: str = "", *, download: bool = True) -> Weights:
 
 
 def _is_official(path: Path) -> bool:
-    return path.is_file() and pooch.file_hash(str(path), alg="md5") == MD5
+    return is_whole(path, f"md5:{MD5}")

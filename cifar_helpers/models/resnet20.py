@@ -34,13 +34,6 @@ def resnet20(*, classes: int = CLASSES, centred: bool = False) -> keras.Model:
     arXiv:1512.03385, CVPR 2016. As in the study that is rebuilt here, convolutions keep their
     biases and a changed shape is projected by a 1x1 convolution (the paper's option B). Moving
     statistics follow with momentum 0.9: Keras' 0.99 lags behind in trainings of a few hundred steps.
-
-    Args:
-        classes: number of classes.
-        centred: bring pixels to about zero mean and unit variance rather than to [0, 1].
-
-    Returns:
-        An uncompiled model, images in [0, 255] -> probabilities.
     """
     images = image_input()
     x = rescale(images, centred)

@@ -1,9 +1,8 @@
 """What a network consists of: parameters, multiply-adds, and its blocks one by one."""
 
+import math
 import re
 from typing import Any
-
-import numpy as np
 
 from cifar_helpers.backend import keras
 from cifar_helpers.models.layers import is_head
@@ -23,17 +22,9 @@ _KINDS = {
 
 
 def parameter_counts(model: keras.Model) -> dict[str, int]:
-    """How many weights a model has in all, and how many of them are trained as it stands.
-
-    Random-number states of dropout layers are not weights of the network and do not count.
-
-    Returns:
-        `{"total": int, "trainable": int}`.
-    """
-    return {
-        "total": sum(int(np.prod(weight.shape)) for weight in model.weights),
-        "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
-    }
+    """How many weights a model has: "total", and "trainable", those trained as it stands."""
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    return {"total": model.count_params(), "trainable": trainable}
 
 
 def multiply_adds(model: keras.Model) -> int:
@@ -43,10 +34,9 @@ def multiply_adds(model: keras.Model) -> int:
 
 def _layer_multiply_adds(layer: keras.Layer) -> int:
     if isinstance(layer, layers.Dense):
-        return int(np.prod(layer.kernel.shape))
+        return math.prod(layer.kernel.shape)
     if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
-        positions = int(np.prod(layer.output.shape[1:3]))
-        return positions * int(np.prod(layer.kernel.shape))
+        return math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape)
     return 0
 
 

@@ -1,11 +1,8 @@
 """The networks and the backbones, one entry each: all that the rest of the package asks of them.
 
-Plain data, without Keras: a builder is imported when it is called.
+Plain data, without Keras: what an entry names as "module:function" is imported when it is called.
 """
 
-import importlib
-import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +16,8 @@ class Model:
         label: what readers see.
         color: hexadecimal RGB, the same in every figure; from the palette of Okabe and Ito, "Color
             Universal Design", 2008, which colour-blind readers can tell apart too.
-        builder: "module:function". It takes `classes` and those of `dropout`, `centred`, and for a
-            network on a backbone `weights` and `image_size`, that its recipes set.
+        builder: takes `classes` and those of `dropout`, `centred`, and for a network on a backbone
+            `weights` and `image_size`, that its recipes set.
         notebook: the notebook that trains it, without ending.
         seeds: one training of each recipe per seed in the full study.
         has_backbone: whether it stands on one of `BACKBONES`, and is fine-tuned in phases.
@@ -50,11 +47,11 @@ class Backbone:
     Attributes:
         name: what recipes, options and records call it.
         label: what its authors call it.
-        builder: "module:function", `(image_shape) -> keras.Model`: images in [0, 255] to a feature
-            map, random weights. `backbones.build` rebuilds it for fine-tuning.
-        loader: "module:function", `(model, path) -> None`: sets its weights from their file.
-        finder: "module:function", `(weights_file, *, download) -> backbones.Weights`: finds the
-            file, or raises `WeightsError` with the reason as half a sentence.
+        builder: `(image_shape) -> keras.Model`: images in [0, 255] to a feature map, random
+            weights. `backbones.build` rebuilds it for fine-tuning.
+        loader: `(model, path) -> None`: sets its weights from their file.
+        finder: `(weights_file, *, download) -> backbones.Weights`: finds the file, or raises
+            `WeightsError` with the reason as half a sentence.
         in_auto: whether "auto" tries it, in the table's order.
         weights_file: what its authors call the file of its weights, if a user may give a copy of it
             (`--weights-file`); "" if not.
@@ -67,17 +64,6 @@ class Backbone:
     finder: str
     in_auto: bool = False
     weights_file: str = ""
-
-    @property
-    def takes_file(self) -> bool:
-        """Whether the weights may be given as a file."""
-        return bool(self.weights_file)
-
-
-def imported(place: str) -> Callable[..., Any]:
-    """The function that a table names as "module:function", or "module:object.method"."""
-    module, _, name = place.partition(":")
-    return operator.attrgetter(name)(importlib.import_module(module))
 
 
 def by_name(*entries: Any) -> dict[str, Any]:

@@ -46,16 +46,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_torch_pickle(path: Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a state dictionary.
+    """Read the tensors of a state dictionary: arrays by name, contiguous, float32 or int64.
 
     The file is a pickle, which could run any code; here it can name ordered dictionaries, float32
     and int64 storages and views of them, and anything else is refused.
-
-    Args:
-        path: a file that `torch.save` wrote before PyTorch 1.6.
-
-    Returns:
-        Arrays by name, contiguous, float32 or int64.
 
     Raises:
         WeightsError: if the file cannot be read, asks for anything else, is truncated or is not

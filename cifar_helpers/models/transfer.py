@@ -16,22 +16,17 @@ def transfer(
 ) -> keras.Model:
     """A frozen ImageNet backbone under a new head; 6,255,962 parameters with EfficientNetV2B0.
 
-    The backbone is built flat, so its layers are layers of this model. Its batch norms always use
-    their moving statistics, in `fit` too. Everything below the head is frozen; `fine_tune`
-    unfreezes its last layers.
+    The backbone is built as `backbones.build` does it. Everything below the head is frozen;
+    `fine_tune` unfreezes its last layers.
 
     Reference: Tan and Le, "EfficientNetV2: Smaller Models and Faster Training", arXiv:2104.00298,
     ICML 2021.
 
     Args:
-        weights: what `backbones.resolve` gave; the plain name of a backbone builds the
-            architecture with random weights, for counting and for tests.
+        weights: as of `backbones.build`.
         image_size: height and width that the images are resized to (bilinear), in pixels.
         classes: number of classes.
-        dropout: rate before each of the head's dense layers, in [0, 1).
-
-    Returns:
-        An uncompiled model, images in [0, 255] -> probabilities.
+        dropout: rate before each of the head's dense layers.
     """
     images = image_input()
     x = layers.Resizing(image_size, image_size, name="resize")(images)
@@ -60,7 +55,7 @@ def fine_tune(model: keras.Model, *, layers: int | None) -> None:
     backbone never leave inference mode. Compile the model anew afterwards.
 
     Args:
-        model: a model from `transfer`, changed in place.
+        model: changed in place.
         layers: how many of the last backbone layers to train; 0 freezes all, None unfreezes all.
 
     Raises:
@@ -82,9 +77,6 @@ def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     What the frozen part makes of an image never changes, so it can be computed once; with the whole
     backbone frozen it is the pooled features `(batch, 1280)`. The cut is made where a single tensor
     crosses it, which may leave a few frozen layers above it.
-
-    Args:
-        model: a model from `transfer`, frozen as `fine_tune` left it.
 
     Returns:
         Images -> activations, and activations -> probabilities. Both share the model's layers.

@@ -10,18 +10,10 @@ def vgg10(*, classes: int = CLASSES, dropout: float = 0.2, centred: bool = False
     """Stacked 3x3 convolutions after VGG: 402,986 parameters for 10 classes.
 
     The "10" counts five convolutions, three poolings and two dense layers. There is no batch
-    normalisation.
+    normalisation; `dropout` follows each pooling and the first dense layer.
 
     Reference: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
     Recognition", arXiv:1409.1556, ICLR 2015.
-
-    Args:
-        classes: number of classes.
-        dropout: rate after each pooling and before the classifier, in [0, 1).
-        centred: bring pixels to about zero mean and unit variance rather than to [0, 1].
-
-    Returns:
-        An uncompiled model, images in [0, 255] -> probabilities.
     """
     images = image_input()
     x = rescale(images, centred)

@@ -343,8 +343,8 @@ def _check_paths(options: Options) -> None:
     if options.weights_file and not user_path(options.weights_file).is_file():
         raise UserError(f"--weights-file must be a file; {options.weights_file} is a folder.")
     backbone = models.BACKBONES.get(options.backbone or "")
-    if options.weights_file and backbone and not backbone.takes_file:
-        fitting = listed(each.label for each in models.BACKBONES.values() if each.takes_file)
+    if options.weights_file and backbone and not backbone.weights_file:
+        fitting = listed(each.label for each in models.BACKBONES.values() if each.weights_file)
         raise UserError(
             f"--weights-file holds weights of {fitting}, but --backbone is {backbone.name}; "
             "leave one of them out."

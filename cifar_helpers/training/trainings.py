@@ -61,7 +61,7 @@ def build(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return models.imported(entry.builder)(**options)
+        return getattr(models, recipe.model)(**options)
     finally:
         keras.config.set_dtype_policy(before)
 
