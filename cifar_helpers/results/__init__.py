@@ -28,6 +28,7 @@ from cifar_helpers.results.tables import (
     machines,
     missing_rows,
     results_table,
+    row_label,
 )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "print_table",
     "published",
     "results_table",
+    "row_label",
     "save_result",
     "to_markdown",
 ]

@@ -55,15 +55,14 @@ def format_table(found: list[Result], columns: Sequence[str] = COLUMNS) -> pd.Da
         Strings; the columns are named as asked for, the rows numbered as in `results_table`.
     """
     table = results_table(found)
-    has_figure = table["reference"].notna() if "reference" in table else table["seeds"] < 0
+    has_figure = table["reference"].notna()
     shown = {
-        name: [
-            DASH if name in _PUBLISHED and not published else _COLUMNS[name](row)
-            for (_, row), published in zip(table.iterrows(), has_figure, strict=True)
-        ]
+        name: table.apply(_COLUMNS[name], axis=1)
         for name in columns
         if has_figure.any() or name not in _PUBLISHED
     }
+    for name in shown.keys() & set(_PUBLISHED):
+        shown[name] = shown[name].where(has_figure, DASH)
     return pd.DataFrame(shown)
 
 
@@ -112,10 +111,7 @@ def index_rows(found: list[Result]) -> list[dict]:
     """
     if not found:
         return []
-    table = results_table(found)
-    if "reference" not in table:
-        table["reference"] = float("nan")
-    numbers = table[["accuracy", "low", "high", "reference"]].astype(object)
+    numbers = results_table(found)[["accuracy", "low", "high", "reference"]].astype(object)
     numbers = numbers.where(numbers.notna(), None).to_dict("records")
     rows = format_table(found).to_dict("records")
     return [{**row, "numbers": each} for row, each in zip(rows, numbers, strict=True)]
