@@ -106,6 +106,15 @@ def test_a_label_says_an_image_size_that_is_not_the_recipes_own(given, words):
     assert results.row_label(made(**given)) == words
 
 
+def test_a_difference_that_rounds_to_zero_has_no_minus():
+    assert [text.points(value) for value in (-0.04, 0.04, -0.06, 2.25)] == [
+        "+0.0",
+        "+0.0",
+        "−0.1",
+        "+2.2",
+    ]
+
+
 # Conclusions
 
 

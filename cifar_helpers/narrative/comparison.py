@@ -4,7 +4,6 @@
 """
 
 import itertools
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,13 +11,11 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from cifar_helpers import metrics, models, plotting, recipes, results
+from cifar_helpers.data import Splits
 from cifar_helpers.narrative.findings import difference, short_line
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import DASH, count, duration, p_value, percent
-
-if TYPE_CHECKING:
-    from cifar_helpers.data import Splits
 
 _TOO_FEW = Markdown("*It takes records of two models to compare them.*")
 
@@ -34,12 +31,8 @@ def describe_missing(found: list[Result]) -> Markdown:
         else f"Every row that a plain run trains is here, {len(found)} trainings in all."
     )
     have = {(result.record["model"], result.record["recipe"]) for result in found}
-    asked = [
-        group
-        for group in recipes.GROUPS
-        if group not in recipes.DEFAULT
-        and any(r.group == group and (r.model, r.name) not in have for r in recipes.RECIPES)
-    ]
+    untrained = {row.group for row in recipes.RECIPES if (row.model, row.name) not in have}
+    asked = [word for word in recipes.GROUPS if word in untrained.difference(recipes.DEFAULT)]
     if asked:
         text += f" More rows are trained when asked for: `--recipes {' '.join(asked)}`."
     return Markdown(text)
@@ -47,8 +40,6 @@ def describe_missing(found: list[Result]) -> Markdown:
 
 def describe_ranking(chosen: list[Result]) -> Markdown:
     """The study's answer in a few sentences: which model is best, by how much, at what cost."""
-    if not chosen:
-        return Markdown("There is no record yet: run notebooks 01 to 04 first.")
     order = sorted(chosen, key=lambda result: result.record["test"]["accuracy"], reverse=True)
     listed = ", ".join(
         f"{results.row_label(result)} {percent(result.record['test']['accuracy'])}"
@@ -141,7 +132,7 @@ def hardest_images(chosen: list[Result]) -> np.ndarray:
     return positions[np.argsort(-confidence[positions], kind="stable")]
 
 
-def plot_hardest(chosen: list[Result], splits: "Splits | None") -> Figure | Markdown:
+def plot_hardest(chosen: list[Result], splits: Splits | None) -> Figure | Markdown:
     """The images that every model gets wrong, with what the best of them says.
 
     Without the images, `splits` None, a sentence says how many there are.
@@ -162,9 +153,7 @@ def plot_hardest(chosen: list[Result], splits: "Splits | None") -> Figure | Mark
 def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
     """The numbers of the results table and `x`, the cost, for `plotting.cost_accuracy`.
 
-    Args:
-        found: the results.
-        cost: "multiply_adds", in millions per image, or "seconds" of training, in minutes.
+    The cost is "multiply_adds", in millions per image, or "seconds" of training, in minutes.
     """
     table = results.results_table(found)
     return table.assign(x=table[cost] / {"multiply_adds": 1e6, "seconds": 60}[cost])

@@ -16,8 +16,7 @@ from cifar_helpers.text import DASH, count, percent
 def notice(*sources) -> Markdown:
     """A box that says which images, and which backbone, a page is about.
 
-    Args:
-        sources: whatever has a `notice()`: the splits' source, the backbone's weights, a comparison.
+    The sources have a `notice()`: the splits' source, the backbone's weights, a comparison.
     """
     return Markdown("\n".join(f"> {source.notice()}\n>" for source in sources))
 

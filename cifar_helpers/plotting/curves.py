@@ -1,5 +1,6 @@
 """Accuracy and loss by epoch."""
 
+import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -89,9 +90,8 @@ def _panels(runs: int) -> tuple[Figure, list]:
         if number % 4 == 0:  # the rest of a row shares its scale
             accuracy.set_ylabel("accuracy")
             loss.set_ylabel("loss")
-    for unused in panels[runs:]:
-        for axes in unused:
-            axes.axis("off")
+    for axes in itertools.chain(*panels[runs:]):
+        axes.axis("off")
     return figure, panels
 
 

@@ -50,9 +50,6 @@ def format_table(found: list[Result], columns: Sequence[str] = COLUMNS) -> pd.Da
         found: results of one data set.
         columns: of `COLUMNS`, in order. Those about published figures are left out where no row has
             any, and hold a dash in rows that have none.
-
-    Returns:
-        Strings; the columns are named as asked for, the rows numbered as in `results_table`.
     """
     table = results_table(found)
     has_figure = table["reference"].notna()
@@ -77,12 +74,7 @@ def to_markdown(table: pd.DataFrame, *, bold: Sequence[str] = ()) -> str:
 
 
 def print_table(rows: list[dict], columns: Sequence[str]) -> None:
-    """Print rows in the terminal, numbers to the right.
-
-    Args:
-        rows: as from `index_rows`; nothing is printed where there are none.
-        columns: of `COLUMNS`; those that the rows have not are left out.
-    """
+    """Print the `columns` that rows of `index_rows` have in the terminal, numbers to the right."""
     from rich.console import Console
     from rich.table import Table
 
@@ -103,15 +95,13 @@ def print_table(rows: list[dict], columns: Sequence[str]) -> None:
 
 
 def index_rows(found: list[Result]) -> list[dict]:
-    """The rows of the index page: every formatted column by its name, and `numbers`.
+    """The rows of the index page: every formatted column by its name, as text.
 
-    Returns:
-        Dicts of strings; `numbers` holds the row's accuracy, low, high and reference, fractions or
-        None, for the chart.
+    Besides, for its chart, `numbers`: accuracy, low, high and reference, fractions or None.
     """
     if not found:
         return []
     numbers = results_table(found)[["accuracy", "low", "high", "reference"]].astype(object)
-    numbers = numbers.where(numbers.notna(), None).to_dict("records")
-    rows = format_table(found).to_dict("records")
-    return [{**row, "numbers": each} for row, each in zip(rows, numbers, strict=True)]
+    rows = format_table(found)
+    rows["numbers"] = numbers.where(numbers.notna(), None).to_dict("records")
+    return rows.to_dict("records")

@@ -130,18 +130,10 @@ def checkpoint_path(
 def save_result(
     result: Result, out: str | Path, *, save_model: Callable[[Path], Any] | None = None
 ) -> Path:
-    """Write a training's network, predictions and record under `out`.
+    """Write a training's network, predictions and record under `out`; returns the record's path.
 
     A record of other parameters that has their place is moved to the folders `earlier` first, with
-    its predictions and its network.
-
-    Args:
-        result: what to keep.
-        out: the run's folder.
-        save_model: writes the trained network, whole, to the path that it is given.
-
-    Returns:
-        The path of the record.
+    its predictions and its network. `save_model` writes the trained network, whole, to a path.
     """
     record = result.record
     place = _Place(Path(out), record["model"], record["recipe"], record["seed"])

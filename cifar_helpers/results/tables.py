@@ -2,19 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cifar_helpers import files, metrics, recipes
+from cifar_helpers.data import Splits
 from cifar_helpers.errors import UserError
 from cifar_helpers.hardware import hardware_label
 from cifar_helpers.models import backbone_label, model_label
 from cifar_helpers.results.store import Result, load_results, published
-
-if TYPE_CHECKING:
-    from cifar_helpers.data import Splits
 
 # Experiments: what a mean over seeds may take together
 
@@ -51,10 +49,9 @@ def experiment_hash(result: Result) -> str:
 
 
 def is_of_earlier_rule(result: Result) -> bool:
-    """Whether early stopping and plateaus watched another loss than they would today.
+    """Whether early stopping and plateaus watched the validation loss with label smoothing.
 
-    In the first edition they watched the label-smoothed validation loss, not the cross-entropy that
-    is shown; that made a difference to recipes that have both.
+    So they did in the first edition; today they watch the cross-entropy that is shown.
     """
     before, today = (_hash_today(result, result.record["seed"], rule) for rule in (True, False))
     return before == result.record["parameters_hash"] != today
@@ -63,12 +60,11 @@ def is_of_earlier_rule(result: Result) -> bool:
 def _hash_today(result: Result, seed: int | None, earlier_rule: bool) -> str | None:
     """The hash of a record's training if its recipe still is as it was; None if it is gone."""
     record, recipe = result.record, result.recipe
-    asked = [phase["requested"] for phase in record["epochs"]["phases"]]
-    if recipe is None or len(recipe.phases) != len(asked):
+    ran = record["epochs"]["phases"]
+    if recipe is None or len(recipe.phases) != len(ran):
         return None
-    phases = tuple(
-        replace(phase, epochs=epochs) for phase, epochs in zip(recipe.phases, asked, strict=True)
-    )
+    pairs = zip(recipe.phases, ran, strict=True)
+    phases = tuple(replace(phase, epochs=each["requested"]) for phase, each in pairs)
     return recipes.parameters_hash(
         replace(recipe, phases=phases, image_size=record["image_size"]),
         seed=seed,
@@ -218,34 +214,23 @@ def best_of_each_model(found: list[Result]) -> list[Result]:
 
 
 class Comparison(NamedTuple):
-    """Records of one set of test images, and those images where they can be had.
-
-    Attributes:
-        found: the results.
-        splits: the images that they are about; None where they are not at hand.
-        words: one or more sentences that say where both are from.
-    """
+    """Records of one set of test images, and these images, or None where they are not at hand."""
 
     found: list[Result]
-    splits: "Splits | None"
+    splits: Splits | None
     words: str
 
     def notice(self) -> str:
-        """Sentences for the top of a page."""
+        """Sentences for the top of a page: where records and images are from."""
         return self.words
 
 
-def for_comparison(out: str | Path, splits: "Splits", *, dataset: str = "auto") -> Comparison:
+def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") -> Comparison:
     """The records of a folder that may share a table; the published ones where it holds none.
 
     They are the records of the images at hand and, marked, those of another copy that has the same
-    labels in the same order. Where there are none, and with "auto", records of other images are
-    shown without pictures: they hold predictions and labels.
-
-    Args:
-        out: a run's folder.
-        splits: the images at hand.
-        dataset: as asked for; by any name but "auto" it leaves out records of other images.
+    labels in the same order. Where there are none, and the data set asked for is "auto", records of
+    other images are shown without pictures: they hold predictions and labels.
 
     Raises:
         UserError: if there is no record left.
@@ -272,7 +257,7 @@ def for_comparison(out: str | Path, splits: "Splits", *, dataset: str = "auto") 
     return Comparison(kept, None, " ".join(filter(None, [*words, source.reason, *told])))
 
 
-def _records_of(splits: "Splits", found: list[Result]) -> list[Result]:
+def _records_of(splits: Splits, found: list[Result]) -> list[Result]:
     """The records of these images, and those of another copy, which are marked."""
     kept = []
     for result in found:
