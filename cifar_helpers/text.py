@@ -14,7 +14,8 @@ def percent(fraction: float) -> str:
 
 def points(value: float) -> str:
     """Percentage points with their sign: "+2.5", "−0.6"."""
-    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(value, 1) + 0.0  # no minus before a zero
+    return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(low: float, high: float) -> str:

@@ -42,6 +42,7 @@ def made(model="vgg10", recipe="base", *, wrong=range(40), confidence=0.9, **cha
         "precision": "float32",
         "parameters": {"total": 402_986},
         "multiply_adds": 10_000_000,
+        "parameters_hash": "",
         "epochs": {
             "requested": epochs,
             "run": 4,
@@ -52,6 +53,7 @@ def made(model="vgg10", recipe="base", *, wrong=range(40), confidence=0.9, **cha
         "test": {"accuracy": accuracy, "loss": 0.5},
         "test_accuracy_interval": list(metrics.accuracy_interval(LABELS, probabilities)),
         "overfitting_gap": 3.0,
+        "kept_epoch": {"overfitting_gap": 3.0},
         "per_class": metrics.per_class(LABELS, predicted, CLASSES),
         "confused_pairs": metrics.confused_pairs(matrix, CLASSES),
         "calibration": metrics.calibration(LABELS, probabilities),
@@ -101,7 +103,16 @@ def test_p_values_have_no_more_digits_than_they_deserve():
     ],
 )
 def test_a_label_says_an_image_size_that_is_not_the_recipes_own(given, words):
-    assert narrative.row_label(made(**given)) == words
+    assert results.row_label(made(**given)) == words
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus():
+    assert [text.points(value) for value in (-0.04, 0.04, -0.06, 2.25)] == [
+        "+0.0",
+        "+0.0",
+        "−0.1",
+        "+2.2",
+    ]
 
 
 # Conclusions
@@ -209,7 +220,7 @@ def test_missing_rows_are_named_with_their_model():
     assert narrative.describe_missing(found).data == (
         f"Every row that a plain run trains is here, {len(found)} trainings in all."
     )
-    less = [result for result in found if narrative.row_label(result) != "VGG-10, base"]
+    less = [result for result in found if results.row_label(result) != "VGG-10, base"]
     text = narrative.describe_missing(less).data
     assert "**Missing:** VGG-10 base." in text
 
@@ -228,7 +239,7 @@ def test_rows_that_are_trained_when_asked_for_are_no_missing_ones(monkeypatch):
 def test_the_images_that_none_gets_right_are_counted_where_they_cannot_be_shown(toy_splits):
     chosen = [made(wrong=[3, 5, 7]), made("resnet20", "improved", wrong=[5, 7, 9])]
     assert narrative.plot_hardest(chosen, None).data.startswith(
-        "No model gets 2 of the 200 test images right."
+        "2 of the 200 test images are misclassified by every model."
     )
     test = replace(toy_splits.test, images=toy_splits.test.images[:200], labels=LABELS)
     figure = narrative.plot_hardest(chosen, replace(toy_splits, test=test))

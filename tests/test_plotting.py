@@ -83,7 +83,7 @@ def comparison_rows():
             "accuracy": [0.675, 0.861, 0.904],
             "low": [0.665, 0.854, 0.898],
             "high": [0.684, 0.868, 0.910],
-            "reference": [0.6747, None, 0.9042],
+            "reference": [0.6747, np.nan, 0.9042],
             "x": [90.0, 700.0, 2400.0],
         }
     )
@@ -176,7 +176,7 @@ def test_a_model_has_the_same_colour_in_every_figure(record):
         bars(classes)[0].get_facecolor(),
         reliability.collections[-1].get_facecolor()[0],
         bars(plotting.model_comparison(rows).axes[0])[0].get_facecolor(),
-        plotting.cost_accuracy(rows).axes[0].collections[0].get_facecolor()[0],
+        plotting.cost_accuracy(rows, x_label="cost").axes[0].collections[0].get_facecolor()[0],
     ]
     assert [colors.to_rgba(shade) for shade in used] == [full] * len(used)
 
@@ -210,12 +210,6 @@ def test_augmentation_grid_puts_originals_left_of_their_variants(predicted):
     np.testing.assert_array_equal(picture[:32, :32], images[0])
     np.testing.assert_array_equal(picture[34:, -32:], 255 - images[1])
     assert {"original", "augmented"} <= set(texts(figure))
-
-
-def test_images_and_labels_must_belong_together(predicted):
-    images, labels, _ = predicted
-    with pytest.raises(ValueError, match="images of length 200, labels of length 5"):
-        plotting.sample_grid(images, labels[:5], NAMES)
 
 
 def test_mistakes_show_true_and_predicted_class_and_confidence(predicted):
@@ -286,18 +280,12 @@ def test_architecture_wraps_to_rows_without_overlap(blocks, rows):
     assert overlapping(figure.axes[0].texts, figure) == []
 
 
-def test_architecture_needs_a_block():
-    with pytest.raises(ValueError, match="received none"):
-        plotting.architecture([])
-
-
 @pytest.mark.parametrize("runs", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("epochs", [1, 200])
 def test_learning_curves_have_accuracy_and_loss_of_every_run(runs, epochs):
     histories = {f"run {number}": history(epochs) for number in range(runs)}
-    figure = plotting.learning_curves(histories, title="A title")
+    figure = plotting.learning_curves(histories)
     labels = " ".join(texts(figure))
-    assert "A title" in labels
     assert all(name in labels for name in histories)
     drawn = [axes for axes in figure.axes if axes.lines]
     assert len(drawn) == 2 * runs
@@ -391,15 +379,18 @@ def test_epochs_are_whole_numbers_and_accuracies_within_zero_and_one():
     assert all(0 <= tick <= 1 for tick in accuracy.get_yticks())
 
 
+def test_a_run_whose_loss_diverged_is_drawn():
+    diverged = {**history(3), "loss": [np.nan] * 3, "val_loss": [2.0, np.inf, np.nan]}
+    for runs, top in (({"a": diverged}, 2.1), ({"a": {**diverged, "val_loss": [np.nan] * 3}}, 1.0)):
+        figure = plotting.learning_curves(runs)
+        figure.draw_without_rendering()
+        assert figure.axes[1].get_ylim() == (0, pytest.approx(top))
+
+
 def test_several_runs_share_their_scales():
     figure = plotting.learning_curves({"a": history(5, last=0.5), "b": history(9, last=0.9)})
     left, right = figure.axes[:2]
     assert left.get_ylim() == right.get_ylim()
-
-
-def test_learning_curves_need_a_run():
-    with pytest.raises(ValueError, match="received none"):
-        plotting.learning_curves({})
 
 
 # One model on the test set
@@ -432,9 +423,13 @@ def test_confused_pairs_of_a_model_without_mistakes_are_drawn_empty(record):
     assert bars(figure.axes[1]) == []
 
 
+def two_classes(matrix):
+    per_class = [{"class": name, "accuracy": 0.5} for name in ("cat", "dog")]
+    return {"confusion_matrix": matrix, "per_class": per_class}
+
+
 def test_confusion_matrix_shows_counts_coloured_by_their_share_of_the_true_class(record):
-    matrix = {"confusion_matrix": [[3, 1], [0, 6]]}
-    axes = plotting.dashboard({**record, **matrix}, class_names=["cat", "dog"]).axes[2]
+    axes = plotting.dashboard({**record, **two_classes([[3, 1], [0, 6]])}).axes[2]
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "6"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     np.testing.assert_allclose(
@@ -443,8 +438,7 @@ def test_confusion_matrix_shows_counts_coloured_by_their_share_of_the_true_class
 
 
 def test_confusion_matrix_takes_a_class_without_images(record):
-    matrix = {"confusion_matrix": [[0, 0], [0, 6]]}
-    axes = plotting.dashboard({**record, **matrix}, class_names=["cat", "dog"]).axes[2]
+    axes = plotting.dashboard({**record, **two_classes([[0, 0], [0, 6]])}).axes[2]
     np.testing.assert_array_equal(axes.collections[0].get_array().reshape(2, 2), [[0, 0], [0, 1]])
 
 
@@ -478,15 +472,6 @@ def test_dashboard_has_four_panels_and_says_which_model_it_is(record):
     assert "95 % interval over test images" in figure.get_suptitle()
 
 
-def test_dashboard_with_images_adds_the_most_confident_mistakes(record, predicted):
-    images, labels, probabilities = predicted
-    figure = plotting.dashboard(record, images, labels, probabilities, NAMES)
-    assert "Most confident mistakes" in texts(figure)
-    index = metrics.most_confident_mistakes(labels, probabilities, 1)[0]
-    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
-    assert any(np.array_equal(picture, images[index]) for picture in shown)
-
-
 # Models side by side
 
 
@@ -509,29 +494,17 @@ def test_model_comparison_marks_published_figures_where_there_are_any():
     assert "published figure" in texts(figure)
 
 
-@pytest.mark.parametrize("reference", [None, np.nan])
-def test_model_comparison_without_published_figures_has_no_mark_and_no_legend(reference):
-    for rows in (
-        comparison_rows().assign(reference=reference),
-        comparison_rows().drop(columns="reference"),
-    ):
-        figure = plotting.model_comparison(rows)
-        assert "published figure" not in texts(figure)
-        assert not figure.legends
-        assert not any(line.get_marker() == "D" for line in figure.axes[0].lines)
+def test_model_comparison_without_published_figures_has_no_mark_and_no_legend():
+    figure = plotting.model_comparison(comparison_rows().assign(reference=np.nan))
+    assert "published figure" not in texts(figure)
+    assert not figure.legends
+    assert not any(line.get_marker() == "D" for line in figure.axes[0].lines)
 
 
 def test_long_row_labels_do_not_overlap():
     label = "EfficientNet transfer (efficientnet-lite0, 224 px), improved with a longer name"
     figure = plotting.model_comparison(comparison_rows().assign(label=label))
     assert overlapping(figure.axes[0].get_yticklabels(), figure) == []
-
-
-def test_missing_columns_are_named():
-    with pytest.raises(ValueError, match="without low, high"):
-        plotting.model_comparison(comparison_rows().drop(columns=["low", "high"]))
-    with pytest.raises(ValueError, match="without x"):
-        plotting.cost_accuracy(comparison_rows().drop(columns="x"))
 
 
 @pytest.mark.parametrize(
@@ -559,12 +532,14 @@ def test_labels_of_cost_and_accuracy_do_not_overlap(x):
 
 def test_cost_and_accuracy_are_where_the_rows_say():
     rows = comparison_rows()
-    dots = plotting.cost_accuracy(rows).axes[0].collections[0]
+    dots = plotting.cost_accuracy(rows, x_label="cost").axes[0].collections[0]
     np.testing.assert_allclose(dots.get_offsets(), rows[["x", "accuracy"]])
 
 
 def test_cost_axis_is_labelled_in_plain_numbers():
-    figure = plotting.cost_accuracy(comparison_rows().assign(x=[274_826, 402_986, 6_255_962]))
+    figure = plotting.cost_accuracy(
+        comparison_rows().assign(x=[274_826, 402_986, 6_255_962]), x_label="cost"
+    )
     figure.draw_without_rendering()
     axes = figure.axes[0]
     low, high = axes.get_xlim()
@@ -572,11 +547,6 @@ def test_cost_axis_is_labelled_in_plain_numbers():
     shown = [tick.get_text() for place, tick in ticks if low <= place <= high]
     assert "1,000,000" in shown
     assert all(re.fullmatch(r"[\d,]+", text) for text in shown)
-
-
-def test_cost_must_be_above_zero():
-    with pytest.raises(ValueError, match=r"above 0 .*received \[0.0, 1.0, 2.0\]"):
-        plotting.cost_accuracy(comparison_rows().assign(x=[0.0, 1.0, 2.0]))
 
 
 def test_heat_map_shows_every_class_under_every_model():
@@ -607,7 +577,7 @@ def test_every_figure_draws_at_a_notebook_pages_width(record, predicted):
         plotting.learning_curves({"a": history(20), "b": history(30)}),
         plotting.dashboard(record),
         plotting.model_comparison(comparison_rows()),
-        plotting.cost_accuracy(comparison_rows()),
+        plotting.cost_accuracy(comparison_rows(), x_label="cost"),
         plotting.heat_map(pd.DataFrame(np.eye(10), index=NAMES)),
         plotting.agreement(np.eye(4), [entry.label for entry in models.MODELS.values()]),
     ]

@@ -108,7 +108,8 @@ def test_a_record_keeps_the_validation_predictions_and_the_temperature_fitted_on
 
 def test_a_record_without_validation_predictions_is_read(finished, tmp_path):
     _, _, result = finished
-    results.save_result(replace(result, validation_probabilities=None), tmp_path)
+    older = replace(result, validation_probabilities=None, validation_labels=None)
+    results.save_result(older, tmp_path)
     (found,) = results.load_results(tmp_path)
     assert found.validation_probabilities is None and found.validation_labels is None
 
@@ -211,6 +212,7 @@ def test_a_damaged_record_is_not_taken_for_a_finished_run(
     path = results.save_result(result, tmp_path).with_suffix(damaged)
     path.write_bytes(path.read_bytes()[:kept])
     assert results.load_results(tmp_path) == []
+    assert str(Path("baseline_cnn", "improved", "seed1.json")) in capsys.readouterr().out
     wanted = result.record["parameters_hash"]
     content = path.read_bytes()
     assert results.find_result(tmp_path, run.recipe, 1, wanted) is None
@@ -273,7 +275,7 @@ def test_several_seeds_have_their_mean_and_the_interval_of_the_seeds(finished):
 def test_published_figures_stand_beside_real_images_only(finished):
     _, _, result = finished
     toy = _other(result, recipe="reference")
-    assert not [name for name in results.results_table([toy]) if name.startswith("reference")]
+    assert np.isnan(results.results_table([toy]).loc[0, "reference"])
     real = _other(toy, dataset={**toy.record["dataset"], "real": True})
     assert results.results_table([real]).loc[0, "reference"] == 0.6747
 
@@ -369,8 +371,6 @@ def test_the_kept_gap_of_a_first_edition_record_comes_from_its_history():
     assert best == 25 and len(history["accuracy"]) == 30
     gap = 100 * (history["accuracy"][24] - history["val_accuracy"][24])
     assert results.kept_gap(result.record) == pytest.approx(gap)
-    bare = {key: value for key, value in result.record.items() if key != "history"}
-    assert results.kept_gap(bare) == result.record["overfitting_gap"]
 
 
 def test_beside_a_published_gap_stands_that_of_the_last_epoch():
@@ -471,11 +471,9 @@ def test_a_comparison_is_about_the_records_of_the_images_at_hand(finished, toy_s
 def test_an_empty_folder_is_compared_by_the_published_records_with_images_and_without(
     toy_splits, tmp_path
 ):
-    without = results.for_comparison(tmp_path)
-    assert len(without.found) == len(PUBLISHED) and without.splits is None
-    assert "published ones" in without.notice() and "without pictures" in without.notice()
     fallback = results.for_comparison(tmp_path, toy_splits)
     assert len(fallback.found) == len(PUBLISHED) and fallback.splits is None
+    assert "published ones" in fallback.notice() and "without pictures" in fallback.notice()
     sha256 = PUBLISHED[0].record["dataset"]["sha256"]
     images = _real(toy_splits, sha256=sha256)
     comparison = results.for_comparison(tmp_path, images, dataset="cifar10")

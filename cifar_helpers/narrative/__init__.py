@@ -22,7 +22,6 @@ from cifar_helpers.narrative.findings import (
     describe_limits,
     describe_results,
     results_table,
-    row_label,
 )
 from cifar_helpers.narrative.readme import commands_section, results_section
 from cifar_helpers.narrative.setup import (
@@ -56,7 +55,6 @@ __all__ = [
     "recipe_table",
     "results_section",
     "results_table",
-    "row_label",
     "source",
     "split_table",
     "stage_table",

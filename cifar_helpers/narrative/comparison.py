@@ -1,6 +1,9 @@
-"""Notebook 5: the models side by side, image by image, and what they cost."""
+"""Notebook 5: the models side by side, image by image, and what they cost.
 
-from typing import TYPE_CHECKING
+`chosen` holds one result a model, in the study's order, all on the same test images.
+"""
+
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -8,13 +11,11 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from cifar_helpers import metrics, models, plotting, recipes, results
-from cifar_helpers.narrative.findings import row_label, short_line
+from cifar_helpers.data import Splits
+from cifar_helpers.narrative.findings import difference, short_line
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import DASH, count, duration, p_value, percent, points, points_interval
-
-if TYPE_CHECKING:
-    from cifar_helpers.data import Splits
+from cifar_helpers.text import DASH, count, duration, p_value, percent
 
 _TOO_FEW = Markdown("*It takes records of two models to compare them.*")
 
@@ -30,12 +31,8 @@ def describe_missing(found: list[Result]) -> Markdown:
         else f"Every row that a plain run trains is here, {len(found)} trainings in all."
     )
     have = {(result.record["model"], result.record["recipe"]) for result in found}
-    asked = [
-        group
-        for group in recipes.GROUPS
-        if group not in recipes.DEFAULT
-        and any(r.group == group and (r.model, r.name) not in have for r in recipes.RECIPES)
-    ]
+    untrained = {row.group for row in recipes.RECIPES if (row.model, row.name) not in have}
+    asked = [word for word in recipes.GROUPS if word in untrained.difference(recipes.DEFAULT)]
     if asked:
         text += f" More rows are trained when asked for: `--recipes {' '.join(asked)}`."
     return Markdown(text)
@@ -43,11 +40,10 @@ def describe_missing(found: list[Result]) -> Markdown:
 
 def describe_ranking(chosen: list[Result]) -> Markdown:
     """The study's answer in a few sentences: which model is best, by how much, at what cost."""
-    if not chosen:
-        return Markdown("There is no record yet: run notebooks 01 to 04 first.")
     order = sorted(chosen, key=lambda result: result.record["test"]["accuracy"], reverse=True)
     listed = ", ".join(
-        f"{row_label(result)} {percent(result.record['test']['accuracy'])}" for result in order
+        f"{results.row_label(result)} {percent(result.record['test']['accuracy'])}"
+        for result in order
     )
     lines = [f"From best to worst on the test images: {listed}."]
     first, last = order[0], order[-1]
@@ -62,27 +58,21 @@ def describe_ranking(chosen: list[Result]) -> Markdown:
 
 
 def comparison_table(chosen: list[Result]) -> HTML | Markdown:
-    """Each model against the one before: the difference and whether it is more than chance.
-
-    Args:
-        chosen: one result a model, in the study's order, on the same test images.
-    """
+    """Each model against the one before: the difference and whether it is more than chance."""
     if len(chosen) < 2:
         return _TOO_FEW
     rows = []
-    for before, after in zip(chosen, chosen[1:], strict=False):
-        test = metrics.mcnemar(after.labels, after.predictions, before.predictions)
-        gain = metrics.bootstrap_difference(after.labels, after.predictions, before.predictions)
-        difference, low, high = (100 * gain[name] for name in ("difference", "low", "high"))
+    for before, after in itertools.pairwise(chosen):
+        found = difference(after, before)
         rows.append(
             {
-                "from": row_label(before),
-                "to": row_label(after),
-                "points gained": points(difference),
-                "95 % interval": points_interval(low, high),
-                "only the new one right": test["only_a"],
-                "only the old one right": test["only_b"],
-                "McNemar": p_value(test["p_value"]),
+                "from": results.row_label(before),
+                "to": results.row_label(after),
+                "points gained": found["gain"],
+                "95 % interval": found["interval"],
+                "only the new one right": found["only_a"],
+                "only the old one right": found["only_b"],
+                "McNemar": p_value(found["p_value"]),
             }
         )
     return to_html(pd.DataFrame(rows), "neighbours")
@@ -92,7 +82,7 @@ def comparison_table(chosen: list[Result]) -> HTML | Markdown:
 
 
 def _disagreement(chosen: list[Result]) -> dict:
-    predictions = {row_label(result): result.predictions for result in chosen}
+    predictions = {results.row_label(result): result.predictions for result in chosen}
     return metrics.disagreement(predictions, chosen[0].labels)
 
 
@@ -116,14 +106,16 @@ def disagreement_table(chosen: list[Result]) -> pd.DataFrame | Markdown:
         **{f"only right: {name}": share for name, share in shares["only_right"].items()},
         **{f"only wrong: {name}": share for name, share in shares["only_wrong"].items()},
     }
-    return pd.DataFrame({"share of the test images": {k: percent(v) for k, v in rows.items()}})
+    return pd.Series(rows).map(percent).to_frame("share of the test images")
 
 
 def class_table(chosen: list[Result]) -> pd.DataFrame:
     """Recall of each class by each model, fractions: classes by rows, models by columns."""
     return pd.DataFrame(
         {
-            row_label(result): {row["class"]: row["recall"] for row in result.record["per_class"]}
+            results.row_label(result): {
+                row["class"]: row["recall"] for row in result.record["per_class"]
+            }
             for result in chosen
         }
     )
@@ -140,50 +132,31 @@ def hardest_images(chosen: list[Result]) -> np.ndarray:
     return positions[np.argsort(-confidence[positions], kind="stable")]
 
 
-def plot_hardest(
-    chosen: list[Result], splits: "Splits | None", *, images: int = 12
-) -> Figure | Markdown:
+def plot_hardest(chosen: list[Result], splits: Splits | None) -> Figure | Markdown:
     """The images that every model gets wrong, with what the best of them says.
 
-    Args:
-        chosen: one result a model, on the same test images.
-        splits: those images, or None where they are not at hand.
-        images: how many to show at the most.
-
-    Returns:
-        A figure, or without images a sentence that says how many there are.
+    Without the images, `splits` None, a sentence says how many there are.
     """
     hardest, best = hardest_images(chosen), results.best_by_validation(chosen)
     if splits is None:
         return Markdown(
-            f"No model gets {count(len(hardest))} of the {count(len(best.labels))} test images "
-            "right. They are not shown: the images are not at hand."
+            f"{count(len(hardest))} of the {count(len(best.labels))} test images are misclassified "
+            "by every model. They are not shown: the images are not at hand."
         )
     test, names = splits.test, splits.class_names
-    shown = hardest[:images]
-    return plotting.mistakes(test.images, test.labels, best.probabilities, names, indices=shown)
+    return plotting.mistakes(test.images, test.labels, best.probabilities, names, indices=hardest)
 
 
 # Cost
 
 
 def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
-    """Accuracy and cost of each row, for `plotting.cost_accuracy`.
+    """The numbers of the results table and `x`, the cost, for `plotting.cost_accuracy`.
 
-    Args:
-        found: the results.
-        cost: "multiply_adds", in millions per image, or "seconds" of training, in minutes.
+    The cost is "multiply_adds", in millions per image, or "seconds" of training, in minutes.
     """
-    groups = list(results.by_experiment(found).values())
     table = results.results_table(found)
-    work = [group[0].record["multiply_adds"] / 1e6 for group in groups]
-    return pd.DataFrame(
-        {
-            **table[["model", "recipe", "accuracy"]],
-            "label": [row_label(group[0]) for group in groups],
-            "x": {"multiply_adds": work, "seconds": table["seconds"] / 60}[cost],
-        }
-    )
+    return table.assign(x=table[cost] / {"multiply_adds": 1e6, "seconds": 60}[cost])
 
 
 def cost_table(chosen: list[Result]) -> HTML:
@@ -194,7 +167,7 @@ def cost_table(chosen: list[Result]) -> HTML:
         prediction = record.get("prediction_seconds_per_image")
         rows.append(
             {
-                "model": row_label(result),
+                "model": results.row_label(result),
                 "test accuracy": percent(record["test"]["accuracy"]),
                 "weights": count(record["parameters"]["total"]),
                 "multiply-adds per image": f"{record['multiply_adds'] / 1e6:,.1f} M",

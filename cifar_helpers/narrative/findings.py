@@ -1,6 +1,7 @@
 """What records show: the results table, a notebook's conclusions, and what they do not cover."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,16 +23,6 @@ _MARKS = {
 }
 
 
-def row_label(result: Result) -> str:
-    """Network and recipe; the image size is said where it is not the recipe's own."""
-    record, recipe = result.record, result.recipe
-    if not record["backbone"]:
-        return f"{models.model_label(record['model'])}, {record['recipe']}"
-    name = f"{models.backbone_label(record['backbone']['backbone'])}, {record['recipe']}"
-    size = record["image_size"]
-    return name if recipe and recipe.image_size == size else f"{name} at {size} px"
-
-
 def results_table(found: list[Result]) -> HTML:
     """The results beside the published figures, which stand only beside real CIFAR-10."""
     styled = results.format_table(found, _COLUMNS).style.hide(axis="index")
@@ -40,9 +31,8 @@ def results_table(found: list[Result]) -> HTML:
 
 
 def comparison_rows(found: list[Result]) -> pd.DataFrame:
-    """The numbers of the results table with a label a row, for `plotting.model_comparison`."""
-    groups = results.by_experiment(found).values()
-    return results.results_table(found).assign(label=[row_label(group[0]) for group in groups])
+    """The numbers of the results table, for `plotting.model_comparison`."""
+    return results.results_table(found)
 
 
 def classification_report(result: Result) -> HTML:
@@ -58,18 +48,20 @@ def classification_report(result: Result) -> HTML:
 
 
 def describe_findings(found: list[Result]) -> Markdown:
-    """The conclusions of a notebook of one model, from its records.
-
-    Args:
-        found: the results of one model's recipes.
-    """
+    """The conclusions of a notebook, from the results of one model's recipes."""
     best = results.best_by_validation(found)
-    alone = len(_seeds_of(best, found)) == 1
-    the = "The" if alone else f"With seed {best.record['seed']}, the"
+    seed = best.record["seed"]
+    group = results.by_experiment(found)[results.experiment_hash(best)]
+    others = [
+        result
+        for result in found
+        if result.record["recipe"] != best.record["recipe"] and result.record["seed"] == seed
+    ]
+    the = "The" if len(group) == 1 else f"With seed {seed}, the"
     return bullets(
         [
-            _best_line(best, found),
-            *_comparison_lines(found, best),
+            _best_line(group, alone=len(group) == len(found)),
+            *(_comparison_line(best, other) for other in others),
             _gap_line(found),
             _same_line(found),
             f"{the} {_class_line(best)}",
@@ -79,16 +71,10 @@ def describe_findings(found: list[Result]) -> Markdown:
     )
 
 
-def _seeds_of(best: Result, found: list[Result]) -> list[Result]:
-    """The results of the best one's experiment, its own among them."""
-    return results.by_experiment(found)[results.experiment_hash(best)]
-
-
-def _best_line(best: Result, found: list[Result]) -> str:
-    group = _seeds_of(best, found)
+def _best_line(group: list[Result], *, alone: bool) -> str:
     row = results.results_table(group).iloc[0]
-    name = f"**{best.record['recipe']}**"
-    if len(group) < len(found):
+    name = f"**{row['recipe']}**"
+    if not alone:
         name = f"The recipe that did best on the validation images, {name},"
     mean = f"on average over {len(group)} seeds " if len(group) > 1 else ""
     return (
@@ -97,26 +83,27 @@ def _best_line(best: Result, found: list[Result]) -> str:
     )
 
 
-def _comparison_lines(found: list[Result], best: Result) -> list[str]:
-    """The best recipe against each other one, both with the same seed."""
-    return [
-        _compare(best, result)
-        for result in found
-        if result.record["recipe"] != best.record["recipe"]
-        and result.record["seed"] == best.record["seed"]
-    ]
+def difference(first: Result, second: Result) -> dict[str, Any]:
+    """The first one's test accuracy minus the second's, and whether it is more than chance.
+
+    Returns:
+        `gain` and its 95 % `interval` as text, in percentage points, and what `metrics.mcnemar` gives.
+    """
+    pair = (first.labels, first.predictions, second.predictions)
+    found = metrics.bootstrap_difference(*pair)
+    gain, low, high = (100 * found[name] for name in ("difference", "low", "high"))
+    told = {"gain": points(gain), "interval": points_interval(low, high)}
+    return told | metrics.mcnemar(*pair)
 
 
-def _compare(first: Result, second: Result) -> str:
-    test = metrics.mcnemar(first.labels, first.predictions, second.predictions)
-    difference = metrics.bootstrap_difference(first.labels, first.predictions, second.predictions)
-    gain, low, high = (100 * difference[name] for name in ("difference", "low", "high"))
-    verdict = "a real difference" if test["p_value"] < 0.05 else "no clear difference"
+def _comparison_line(first: Result, second: Result) -> str:
+    found = difference(first, second)
+    verdict = "a real difference" if found["p_value"] < 0.05 else "no clear difference"
     return (
         f"With seed {second.record['seed']} of both, the difference from "
-        f"**{second.record['recipe']}** is {points(gain)} points (95 % interval "
-        f"{points_interval(low, high)}): {verdict} between these two trained networks (McNemar, "
-        f"{p_value(test['p_value'])})."
+        f"**{second.record['recipe']}** is {found['gain']} points (95 % interval "
+        f"{found['interval']}): {verdict} between these two trained networks (McNemar, "
+        f"{p_value(found['p_value'])})."
     )
 
 
@@ -189,7 +176,7 @@ def _calibration_line(best: Result) -> str:
 
 
 def shortened(found: list[Result]) -> list[Result]:
-    """The trainings that were shorter than their recipes are written."""
+    """The trainings whose epochs were capped below their recipe's."""
     return [
         result
         for result in found
@@ -198,7 +185,7 @@ def shortened(found: list[Result]) -> list[Result]:
 
 
 def short_line(found: list[Result]) -> str:
-    """Names the rows whose trainings were shorter than their recipes are written; "" for none."""
+    """Names the rows of shortened trainings; "" for none."""
     short = shortened(found)
     if not short:
         return ""
@@ -221,7 +208,7 @@ def describe_limits(found: list[Result]) -> Markdown:
     lines = [_seed_line(found), entry.limits if entry else ""]
     if dataset["real"] and not dataset["verified"]:
         lines.append("The copy of CIFAR-10 does not match the official checksum.")
-    sizes = sorted({result.record["dataset"]["train_images"] for result in found})
+    sizes = sorted(_train_images(found))
     if len(sizes) > 1:
         lines.append(
             f"Rows were trained on different numbers of images ({', '.join(map(count, sizes))}): "
@@ -243,6 +230,10 @@ def describe_limits(found: list[Result]) -> Markdown:
             "and prediction times were kept; a dash stands for what they lack."
         )
     return bullets([*lines, *mark_lines(found), short_line(found)])
+
+
+def _train_images(found: list[Result]) -> set[int]:
+    return {result.record["dataset"]["train_images"] for result in found}
 
 
 def _seed_line(found: list[Result]) -> str:
@@ -286,23 +277,14 @@ def describe_results(found: list[Result]) -> str:
 
 
 def _transfer_lines(found: list[Result]) -> list[str]:
+    lines: list[str] = []
     transfer = [result for result in found if result.record["backbone"]]
     if not transfer:
-        return []
-    lines = []
-    images = [result.record["dataset"]["train_images"] for result in transfer]
-    if min(images) < max(result.record["dataset"]["train_images"] for result in found) / 2:
+        return lines
+    if min(_train_images(transfer)) < max(_train_images(found)) / 2:
         lines.append("Transfer learning trained on fewer images than the others.")
     table = results.results_table(transfer)
-    for used, published in sorted(_other_backbones(table)):
-        lines.append(f"Transfer rows here use {used}; the published ones {published}.")
+    others = table.loc[table["reference_backbone"] != "", ["backbone", "reference_backbone"]]
+    for pair in sorted({tuple(map(models.backbone_label, pair)) for pair in others.to_numpy()}):
+        lines.append(f"Transfer rows here use {pair[0]}; the published ones {pair[1]}.")
     return [*lines, "Training times of transfer rows leave out what an earlier row left cached."]
-
-
-def _other_backbones(table: pd.DataFrame) -> set[tuple[str, str]]:
-    """Pairs of the backbone used and the published one, where they differ."""
-    if "reference_backbone" not in table:
-        return set()
-    rows = table[table["reference_backbone"] != ""]
-    pairs = zip(rows["backbone"], rows["reference_backbone"], strict=True)
-    return {(models.backbone_label(one), models.backbone_label(other)) for one, other in pairs}

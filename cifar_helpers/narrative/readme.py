@@ -14,11 +14,7 @@ _COLUMNS = (
 
 
 def results_section(found: list[Result]) -> str:
-    """The results as Markdown: what they are, the table, the figure.
-
-    Args:
-        found: results of one data set.
-    """
+    """The results, all of one data set, as Markdown: what they are, the table, the figure."""
     table = results.to_markdown(results.format_table(found, _COLUMNS), bold=["test accuracy"])
     figure = "![Test accuracy of every row, with intervals](docs/accuracy.png)"
     return f"\n{describe_results(found)}\n\n{table}\n\n{figure}\n"

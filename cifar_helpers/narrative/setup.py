@@ -16,8 +16,7 @@ from cifar_helpers.text import DASH, count, percent
 def notice(*sources) -> Markdown:
     """A box that says which images, and which backbone, a page is about.
 
-    Args:
-        sources: whatever has a `notice()`: the splits' source, the backbone's weights, a comparison.
+    The sources have a `notice()`: the splits' source, the backbone's weights, a comparison.
     """
     return Markdown("\n".join(f"> {source.notice()}\n>" for source in sources))
 
@@ -70,19 +69,15 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
     return to_html(pd.DataFrame(columns).style.set_properties(**left), "recipes")
 
 
-def _has_backbone(recipe: Recipe) -> bool:
-    return recipe.model in models.MODELS and models.MODELS[recipe.model].has_backbone
-
-
 def _augmentation(recipe: Recipe) -> str:
     policy = data.POLICIES[recipe.augmentation]
     # While the whole backbone is frozen, the head sees each image and its mirror image.
-    first = f"{data.POLICIES['flip'].label} \N{RIGHTWARDS ARROW} "
-    return (first if _has_backbone(recipe) and policy.views is None else "") + policy.label
+    flipped_first = models.MODELS[recipe.model].has_backbone and policy.views is None
+    return (f"{data.POLICIES['flip'].label} → " if flipped_first else "") + policy.label
 
 
 def _input_rows(recipe: Recipe) -> dict[str, str]:
-    if _has_backbone(recipe):
+    if models.MODELS[recipe.model].has_backbone:
         return {"image size": f"{recipe.image_size} px"}
     return {"pixels": "zero mean, unit variance" if recipe.centred else "in [0, 1]"}
 
@@ -116,8 +111,7 @@ def fine_tuning_table(model, layers: list[int | None]) -> pd.DataFrame:
 
     Args:
         model: from `models.transfer`; left with its backbone frozen.
-        layers: numbers of layers, of which those that the backbone does not have are left out; None
-            for all.
+        layers: numbers of layers, None for all; more than the backbone has are left out.
     """
     rows = {}
     most = len(models.backbone_layers(model))

@@ -13,7 +13,7 @@ from cifar_helpers.plotting import style
 
 
 def architecture(stages: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
-    """Block diagram of a network: feature maps from the input to the classes.
+    """Feature maps from the input to the classes.
 
     A map's edge grows with the logarithm of its height in pixels, its number of sheets with that of
     its channels; vectors are bars.
@@ -22,13 +22,7 @@ def architecture(stages: Sequence[Mapping[str, Any]], title: str = "") -> Figure
         stages: dicts `name`, `detail` (what the block consists of), `output_shape`
             `(height, width, channels)` or `(features,)`, `parameters` (weights), from input to
             output. More than seven wrap to a further row.
-        title: of the figure.
-
-    Raises:
-        ValueError: without any stage.
     """
-    if not stages:
-        raise ValueError("stages must hold one block at least; received none.")
     rows = math.ceil(len(stages) / 7)
     columns = math.ceil(len(stages) / rows)
     cell = min(style.WIDTH / columns, 2.2)

@@ -20,21 +20,15 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
     """Test accuracy of each row of the study, with its interval and the published figure.
 
     Args:
-        rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `low`, `high` and,
-            optionally, `reference`; one bar a row, from the top. Missing values leave out the
-            interval or the mark.
-
-    Raises:
-        ValueError: without one of the columns.
+        rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `low`, `high` and
+            `reference`; one bar a row, from the top. NaN leaves out the interval or the mark.
     """
-    _require(rows, "model", "recipe", "label", "accuracy", "low", "high")
     labels = style.wrapped(rows["label"], 40)
     figure = style.new_figure(style.WIDTH, 1.1 + style.row_height(labels) * len(rows))
     axes = figure.subplots()
     places = np.arange(len(rows))
     accuracy, low, high, reference = (
-        pd.to_numeric(rows.get(column, pd.Series(np.nan, rows.index))).to_numpy(float)
-        for column in ("accuracy", "low", "high", "reference")
+        rows[column].to_numpy(float) for column in ("accuracy", "low", "high", "reference")
     )
     axes.barh(places, accuracy, color=_shades(rows), height=0.7)
     bars = {"fmt": "none", "ecolor": style.TEXT, "elinewidth": 1.2, "capsize": 3, "zorder": 4}
@@ -54,20 +48,14 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def cost_accuracy(rows: pd.DataFrame, *, x_label: str = "cost") -> Figure:
+def cost_accuracy(rows: pd.DataFrame, *, x_label: str) -> Figure:
     """Test accuracy against a cost on a logarithmic axis, a labelled dot a row.
 
     Args:
         rows: columns `model`, `recipe`, `label` (what readers see), `accuracy` and `x`, the cost,
             above 0.
         x_label: what the cost is, with its unit.
-
-    Raises:
-        ValueError: without one of the columns, or for a cost that is not above 0.
     """
-    _require(rows, "model", "recipe", "label", "accuracy", "x")
-    if not (rows["x"] > 0).all():
-        raise ValueError(f"x must be above 0 on a logarithmic axis; received {rows['x'].tolist()}.")
     figure = style.new_figure(style.WIDTH, 4.8)
     axes = figure.subplots()
     axes.scatter(rows["x"], rows["accuracy"], s=90, c=_shades(rows), edgecolors="white", zorder=3)
@@ -82,15 +70,6 @@ def cost_accuracy(rows: pd.DataFrame, *, x_label: str = "cost") -> Figure:
     style.percent_axis(axes.yaxis)
     _place_labels(axes, rows[["x", "accuracy"]].to_numpy(float), style.wrapped(rows["label"], 40))
     return figure
-
-
-def _require(rows: pd.DataFrame, *columns: str) -> None:
-    absent = [column for column in columns if column not in rows]
-    if absent:
-        raise ValueError(
-            f"rows must have the columns {', '.join(columns)}; received "
-            f"{', '.join(map(str, rows.columns))}, without {', '.join(absent)}."
-        )
 
 
 def _shades(rows: pd.DataFrame) -> list[str]:

@@ -1,5 +1,6 @@
 """Accuracy and loss by epoch."""
 
+import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,6 @@ def learning_curves(
     *,
     fine_tuning_starts: Mapping[str, int | None] | None = None,
     kept_epochs: Mapping[str, int] | None = None,
-    title: str = "",
     model: str = "",
 ) -> Figure:
     """Accuracy and loss by epoch, training dashed and validation solid.
@@ -39,16 +39,10 @@ def learning_curves(
             axes.
         fine_tuning_starts: by run, the first epoch of fine-tuning, counted from 1 over all phases;
             None or left out for a run without.
-        kept_epochs: by run, the epoch that early stopping went back to, counted from 1 over all
-            phases; left out, or the last one, for a run that kept its last weights.
-        title: of the figure.
+        kept_epochs: by run, the epoch whose weights were kept, counted likewise; left out for the
+            last one.
         model: whose colour to use, one of `models.MODELS`; grey without.
-
-    Raises:
-        ValueError: without any run.
     """
-    if not histories:
-        raise ValueError("histories must hold one run at least; received none.")
     runs = {
         name: {key: np.array(values, float) for key, values in history.items()}
         for name, history in histories.items()
@@ -57,7 +51,7 @@ def learning_curves(
     earlier = {
         name: epoch
         for name, epoch in (kept_epochs or {}).items()
-        if name in runs and epoch < len(runs[name]["loss"])
+        if epoch < len(runs[name]["loss"])
     }
     shade = style.color(model)
     figure, panels = _panels(len(runs))
@@ -67,12 +61,12 @@ def learning_curves(
             _draw_curves(panel, history[key], history[f"val_{key}"], shade, earlier.get(name))
             panel.set_ylim(limits[key])
         _draw_gap(axes[0], history, earlier.get(name))
-        _mark_fine_tuning(axes, starts.get(name), len(history["loss"]))
+        if name in starts:
+            _mark_fine_tuning(axes, starts[name], len(history["loss"]))
         if len(runs) > 1:
             axes[0].set_title(textwrap.fill(name, 24), pad=20 if starts else None)
-    if len(runs) == 1:
-        title = ": ".join(filter(None, (title, *runs)))
-    figure.suptitle(title)
+        else:
+            figure.suptitle(name)
     markers = min(len(history["loss"]) for history in runs.values()) <= _FEW_EPOCHS
     _draw_legend(figure, markers=markers, fine_tuning=bool(starts), earlier=bool(earlier))
     return figure
@@ -96,24 +90,23 @@ def _panels(runs: int) -> tuple[Figure, list]:
         if number % 4 == 0:  # the rest of a row shares its scale
             accuracy.set_ylabel("accuracy")
             loss.set_ylabel("loss")
-    for unused in panels[runs:]:
-        for axes in unused:
-            axes.axis("off")
+    for axes in itertools.chain(*panels[runs:]):
+        axes.axis("off")
     return figure, panels
 
 
 def _limits(runs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, tuple[float, float]]:
     """The range of all runs; below the accuracies there is room for a line of text."""
-    low, high = {}, {}
-    for key in ("accuracy", "loss"):
-        values = np.concatenate(
-            [run[name] for run in runs.values() for name in (key, f"val_{key}")]
-        )
-        low[key], high[key] = float(np.nanmin(values)), float(np.nanmax(values))
-    span = max(high["accuracy"] - low["accuracy"], 0.04)
+    accuracies, losses = (
+        np.concatenate([run[name] for run in runs.values() for name in (key, f"val_{key}")])
+        for key in ("accuracy", "loss")
+    )
+    low, high = accuracies.min(), accuracies.max()
+    span = max(high - low, 0.04)
+    largest = losses.max(initial=0, where=np.isfinite(losses))  # a loss that diverged is left out
     return {
-        "accuracy": (low["accuracy"] - 0.2 * span, high["accuracy"] + 0.06 * span),
-        "loss": (0.0, 1.05 * high["loss"] or 1.0),
+        "accuracy": (low - 0.2 * span, high + 0.06 * span),
+        "loss": (0.0, 1.05 * largest or 1.0),
     }
 
 
@@ -145,9 +138,7 @@ def _draw_gap(axes: Axes, history: Mapping[str, np.ndarray], kept: int | None) -
     style.percent_axis(axes.yaxis)
 
 
-def _mark_fine_tuning(panels: Sequence[Axes], start: int | None, epochs: int) -> None:
-    if start is None or start > epochs:
-        return
+def _mark_fine_tuning(panels: Sequence[Axes], start: int, epochs: int) -> None:
     for axes in panels:
         axes.axvline(start - 0.5, color=style.NEUTRAL, lw=1, ls=":")
         axes.axvspan(start - 0.5, 1.03 * epochs + 0.5, color=style.SHADED, zorder=0)

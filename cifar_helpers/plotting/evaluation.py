@@ -3,67 +3,35 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib import ticker
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 
-from cifar_helpers import metrics, models
+from cifar_helpers import models
 from cifar_helpers.plotting import style
 from cifar_helpers.plotting.heat_maps import draw_confusion
-from cifar_helpers.plotting.images import draw_mistakes
 from cifar_helpers.text import percent
 
 
-def dashboard(
-    record: Mapping[str, Any],
-    images: np.ndarray | None = None,
-    labels: npt.ArrayLike = (),
-    probabilities: npt.ArrayLike = (),
-    class_names: Sequence[str] = (),
-) -> Figure:
-    """One model's test results on a page: classes, confused pairs, confusion matrix, calibration.
-
-    With the test images and what belongs to them, a row of the most confident mistakes follows.
-
-    Args:
-        record: of a training run: `model`, `recipe`, `seed`, `test`, `per_class`,
-            `confused_pairs`, `confusion_matrix`, `calibration` and, where there is one,
-            `test_accuracy_interval`.
-        images: uint8 `(n, height, width, 3)`, optional.
-        labels: integers `(n,)`, with `images`.
-        probabilities: float `(n, classes)`, with `images`.
-        class_names: one name a class; () for those in the record.
-    """
-    names = class_names or [row["class"] for row in record["per_class"]]
-    figure = style.new_figure(style.WIDTH + 1.5, 10.0 if images is None else 12.0)
-    figure.suptitle(_title(record))
-    top: FigureBase = figure
-    if images is not None:
-        top, bottom = figure.subfigures(2, 1, height_ratios=(9.6, 2.4))
-        bottom.suptitle("Most confident mistakes", size=11)
-        chosen = metrics.most_confident_mistakes(labels, probabilities, 7)
-        draw_mistakes(bottom, (1, 7), images, labels, probabilities, names, chosen)
-    (upper_left, upper_right), (lower_left, lower_right) = top.subplots(2, 2)
+def dashboard(record: Mapping[str, Any]) -> Figure:
+    """One model's test results on a page, from the record of its training."""
+    figure = style.new_figure(style.WIDTH + 1.5, 10)
+    accuracy, (low, high) = record["test"]["accuracy"], record["test_accuracy_interval"]
+    figure.suptitle(
+        f"{models.model_label(record['model'])}, {record['recipe']}, seed {record['seed']}: "
+        f"{percent(accuracy)} test accuracy "
+        f"(95 % interval over test images {100 * low:.1f} to {100 * high:.1f})"
+    )
+    (upper_left, upper_right), (lower_left, lower_right) = figure.subplots(2, 2)
     shade = style.color(record["model"])
-    _draw_per_class(upper_left, record["per_class"], record["test"]["accuracy"], shade)
-    _draw_pairs(upper_right, record["confused_pairs"][:10])
-    draw_confusion(lower_left, record["confusion_matrix"], names)
+    _draw_per_class(upper_left, record["per_class"], accuracy, shade)
+    _draw_pairs(upper_right, record["confused_pairs"])
+    draw_confusion(
+        lower_left, record["confusion_matrix"], [row["class"] for row in record["per_class"]]
+    )
     _draw_calibration(lower_right, record["calibration"], shade)
     return figure
-
-
-def _title(record: Mapping[str, Any]) -> str:
-    name = models.model_label(record["model"])
-    accuracy = percent(record["test"]["accuracy"])
-    title = f"{name}, {record['recipe']}, seed {record['seed']}: {accuracy} test accuracy"
-    interval = record.get("test_accuracy_interval")
-    if interval:
-        low, high = map(style.digits, interval)
-        title += f" (95 % interval over test images {low} to {high})"
-    return title
 
 
 def _draw_per_class(

@@ -1,6 +1,6 @@
 """Tables as heat maps: classes by models, agreement of models, confusion matrix."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,9 +23,9 @@ def heat_map(table: pd.DataFrame) -> Figure:
     values = table.to_numpy(float).T
     names = style.wrapped(table.columns, 40)
     figure = style.new_figure(style.WIDTH, 1.1 + (style.row_height(names) + 0.04) * len(values))
-    axes = figure.subplots()
     norm = colors.Normalize(values.min(), max(values.max(), values.min() + 1e-9))
-    _draw(axes, values, _percentages(values), names, style.wrapped(table.index), norm)
+    axes = figure.subplots()
+    _draw(axes, values, 100 * values, names, style.wrapped(table.index), norm)
     axes.xaxis.tick_top()
     axes.set_title("Accuracy of each class (%)", pad=10)
     return figure
@@ -40,10 +40,9 @@ def agreement(matrix: npt.ArrayLike, names: Sequence[str]) -> Figure:
     """
     values = np.asarray(matrix, float)
     figure = style.new_figure(min(style.WIDTH, 2.8 + 1.1 * len(names)), 1.6 + 0.55 * len(names))
-    axes = figure.subplots()
     norm = colors.Normalize(values.min() - 1e-9, 1)
-    rows, columns = style.wrapped(names, 40), style.wrapped(names)
-    _draw(axes, values, _percentages(values), rows, columns, norm)
+    axes = figure.subplots()
+    _draw(axes, values, 100 * values, style.wrapped(names, 40), style.wrapped(names), norm)
     axes.xaxis.tick_top()
     axes.set_title("Images with the same prediction (%)", pad=10)
     return figure
@@ -53,40 +52,35 @@ def draw_confusion(axes: Axes, matrix: npt.ArrayLike, class_names: Sequence[str]
     """Draw a confusion matrix: numbers of images, coloured by their share of the true class.
 
     Args:
-        axes: to draw on.
         matrix: integers `(classes, classes)`, rows true, as `metrics.confusion_matrix` gives.
-        class_names: one name a class.
     """
     counts = np.asarray(matrix)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # A square root, so that mistakes of a few per cent can be told from none.
-    _draw(axes, share, counts.astype(str), class_names, class_names, colors.PowerNorm(0.5, 0, 1))
+    _draw(axes, share, counts, class_names, class_names, colors.PowerNorm(0.5, 0, 1))
     axes.set(xlabel="predicted class", ylabel="true class", title="Confusion matrix")
     plt.setp(axes.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
 
 
-def _percentages(values: np.ndarray) -> np.ndarray:
-    return np.vectorize(style.digits, otypes=[object])(values)
-
-
 def _draw(
     axes: Axes,
-    values: np.ndarray,
-    texts: np.ndarray,
-    rows: Iterable[str],
-    columns: Iterable[str],
+    shares: np.ndarray,
+    shown: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
     norm: colors.Normalize,
 ) -> None:
+    """Draw shares as colours, with the numbers `shown` on them."""
     seaborn.heatmap(
-        values,
+        shares,
         ax=axes,
-        annot=texts,
-        fmt="",
+        annot=shown,
+        fmt="d" if shown.dtype.kind == "i" else ".1f",
         cmap="Blues",
         norm=norm,
         cbar=False,
-        xticklabels=list(columns),
-        yticklabels=list(rows),
+        xticklabels=columns,
+        yticklabels=rows,
         annot_kws={"size": style.SMALL},
     )
     axes.tick_params(length=0, rotation=0)

@@ -1,4 +1,7 @@
-"""Images: of each class, augmented, wrongly classified."""
+"""Images: of each class, augmented, wrongly classified.
+
+Images are uint8 `(n, height, width, 3)`, labels integers `(n,)`: positions in `class_names`.
+"""
 
 import math
 import textwrap
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 
 from cifar_helpers import metrics
 from cifar_helpers.plotting import style
@@ -19,18 +22,10 @@ _GAP = 2  # pixels between the images of a grid
 def sample_grid(
     images: np.ndarray, labels: npt.ArrayLike, class_names: Sequence[str], *, per_class: int = 6
 ) -> Figure:
-    """The first images of each class, a column a class.
-
-    Args:
-        images: uint8 `(n, height, width, 3)`.
-        labels: integers `(n,)`.
-        class_names: one name a class.
-        per_class: images of a class; places stay empty where there are fewer.
-    """
-    images, labels = _same_length(images=images, labels=labels)
+    """The first `per_class` images of each class, a column a class; empty where there are fewer."""
     tiles = np.full((per_class, len(class_names), *images.shape[1:]), 255, np.uint8)
     for number in range(len(class_names)):
-        found = images[labels == number][:per_class]
+        found = images[np.asarray(labels) == number][:per_class]
         tiles[: len(found), number] = found
     figure = style.new_figure(style.WIDTH, style.WIDTH / len(class_names) * per_class + 0.4)
     axes = figure.subplots()
@@ -45,10 +40,9 @@ def augmentation_grid(images: np.ndarray, augmented: np.ndarray) -> Figure:
     """Images and what augmentation makes of them, an image a row.
 
     Args:
-        images: uint8 `(k, height, width, 3)`, as they are stored.
-        augmented: uint8 `(k, m, height, width, 3)`, m variants of each.
+        images: as they are stored.
+        augmented: uint8 `(n, m, height, width, 3)`, m variants of each.
     """
-    images, augmented = _same_length(images=images, augmented=augmented)
     columns = augmented.shape[1] + 1.3
     figure = style.new_figure(style.WIDTH, style.WIDTH / columns * len(images) + 0.4)
     axes = figure.subplots()
@@ -73,55 +67,29 @@ def mistakes(
     """Wrongly classified images with their true class, the predicted one and its probability.
 
     Args:
-        images: uint8 `(n, height, width, 3)`.
-        labels: integers `(n,)`.
         probabilities: float `(n, classes)`.
-        class_names: one name a class.
         count: how many to show at the most.
         indices: integers, the images to show; None for the most confident mistakes.
     """
     if indices is None:
         indices = metrics.most_confident_mistakes(labels, probabilities, count)
-    indices = np.asarray(indices, dtype=int)[:count]
-    rows = max(1, math.ceil(len(indices) / 6))
+    chosen = np.asarray(indices, int)[:count]
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    rows = max(1, math.ceil(len(chosen) / 6))
     figure = style.new_figure(style.WIDTH, 0.3 + 2.0 * rows)
     figure.suptitle("Wrong predictions: true → predicted class, with the model's confidence")
-    draw_mistakes(figure, (rows, 6), images, labels, probabilities, class_names, indices)
-    return figure
-
-
-def draw_mistakes(
-    figure: FigureBase,
-    shape: tuple[int, int],
-    images: np.ndarray,
-    labels: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    class_names: Sequence[str],
-    indices: np.ndarray,
-) -> None:
-    """Draw chosen images, as `mistakes` describes them, in `shape` rows and columns."""
-    images, labels, probabilities = _same_length(
-        images=images, labels=labels, probabilities=probabilities
-    )
-    panels = figure.subplots(*shape, squeeze=False).ravel()
+    panels = figure.subplots(rows, 6, squeeze=False).ravel()
     for axes in panels:
         axes.axis("off")
-    for axes, index in zip(panels, indices, strict=False):
-        predicted = int(probabilities[index].argmax())
+    for axes, index in zip(panels, chosen, strict=False):
+        predicted = probabilities[index].argmax()
         axes.imshow(images[index], interpolation="nearest")
         pair = textwrap.fill(f"{class_names[labels[index]]} → {class_names[predicted]}", 20)
         confidence = percent(float(probabilities[index, predicted]))
         axes.set_title(f"{pair}\n{confidence}", size=style.SMALL, weight="normal")
-    if not len(indices):
+    if not len(chosen):
         figure.text(0.5, 0.5, "No wrong predictions", ha="center", va="center")
-
-
-def _same_length(**arrays: npt.ArrayLike) -> list[np.ndarray]:
-    found = {name: np.asarray(values) for name, values in arrays.items()}
-    if len({len(values) for values in found.values()}) > 1:
-        received = ", ".join(f"{name} of length {len(values)}" for name, values in found.items())
-        raise ValueError(f"all arrays must be of the same images; received {received}.")
-    return list(found.values())
+    return figure
 
 
 def _picture(tiles: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from cifar_helpers import models, recipes
-from cifar_helpers.text import percent
 
 NEUTRAL, MISTAKE, TEXT, SHADED = "#56646F", "#D55E00", "#333333", "#F0F0F0"
 WIDTH = 9.5  # inches: a notebook page at 100 dots an inch
@@ -50,15 +49,9 @@ def use_style() -> None:
 
 
 def color(model: str, recipe: str = "") -> str:
-    """The colour of a model in every figure; its reference recipes are lighter shades of it.
+    """The colour of a model in every figure, hexadecimal RGB; grey if it is not in `models.MODELS`.
 
-    Args:
-        model: one of `models.MODELS`; grey for any other.
-        recipe: one of the model's reference recipes, the later in the table the darker; all others
-            have the full colour.
-
-    Returns:
-        A hexadecimal RGB colour.
+    The model's reference recipes are lighter shades of it, the later in the table the darker.
     """
     known = models.MODELS.get(model)
     full = np.array(colors.to_rgb(known.color if known else NEUTRAL))
@@ -79,11 +72,6 @@ def new_figure(width: float, height: float, layout: str = "constrained") -> Figu
 def percent_axis(axis: Axis) -> None:
     """Label an axis of fractions in per cent, with as many decimals as its ticks need."""
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{round(100 * value, 2):g} %"))
-
-
-def digits(fraction: float) -> str:
-    """A percentage without its sign, where a title or an axis has it."""
-    return percent(fraction).removesuffix(" %")
 
 
 def wrapped(names: Iterable, width: int = 12) -> list[str]:

@@ -1,7 +1,6 @@
 """One record a training: written, found again, and put side by side."""
 
 from cifar_helpers.results.formatted import (
-    COLUMNS,
     format_table,
     index_rows,
     print_table,
@@ -17,7 +16,6 @@ from cifar_helpers.results.store import (
     save_result,
 )
 from cifar_helpers.results.tables import (
-    Comparison,
     best_by_validation,
     best_of_each_model,
     by_experiment,
@@ -28,11 +26,10 @@ from cifar_helpers.results.tables import (
     machines,
     missing_rows,
     results_table,
+    row_label,
 )
 
 __all__ = [
-    "COLUMNS",
-    "Comparison",
     "Result",
     "best_by_validation",
     "best_of_each_model",
@@ -52,6 +49,7 @@ __all__ = [
     "print_table",
     "published",
     "results_table",
+    "row_label",
     "save_result",
     "to_markdown",
 ]

@@ -50,20 +50,16 @@ def format_table(found: list[Result], columns: Sequence[str] = COLUMNS) -> pd.Da
         found: results of one data set.
         columns: of `COLUMNS`, in order. Those about published figures are left out where no row has
             any, and hold a dash in rows that have none.
-
-    Returns:
-        Strings; the columns are named as asked for, the rows numbered as in `results_table`.
     """
     table = results_table(found)
-    has_figure = table["reference"].notna() if "reference" in table else table["seeds"] < 0
+    has_figure = table["reference"].notna()
     shown = {
-        name: [
-            DASH if name in _PUBLISHED and not published else _COLUMNS[name](row)
-            for (_, row), published in zip(table.iterrows(), has_figure, strict=True)
-        ]
+        name: table.apply(_COLUMNS[name], axis=1)
         for name in columns
         if has_figure.any() or name not in _PUBLISHED
     }
+    for name in shown.keys() & set(_PUBLISHED):
+        shown[name] = shown[name].where(has_figure, DASH)
     return pd.DataFrame(shown)
 
 
@@ -78,12 +74,7 @@ def to_markdown(table: pd.DataFrame, *, bold: Sequence[str] = ()) -> str:
 
 
 def print_table(rows: list[dict], columns: Sequence[str]) -> None:
-    """Print rows in the terminal, numbers to the right.
-
-    Args:
-        rows: as from `index_rows`; nothing is printed where there are none.
-        columns: of `COLUMNS`; those that the rows have not are left out.
-    """
+    """Print the `columns` that rows of `index_rows` have in the terminal, numbers to the right."""
     from rich.console import Console
     from rich.table import Table
 
@@ -104,18 +95,13 @@ def print_table(rows: list[dict], columns: Sequence[str]) -> None:
 
 
 def index_rows(found: list[Result]) -> list[dict]:
-    """The rows of the index page: every formatted column by its name, and `numbers`.
+    """The rows of the index page: every formatted column by its name, as text.
 
-    Returns:
-        Dicts of strings; `numbers` holds the row's accuracy, low, high and reference, fractions or
-        None, for the chart.
+    Besides, for its chart, `numbers`: accuracy, low, high and reference, fractions or None.
     """
     if not found:
         return []
-    table = results_table(found)
-    if "reference" not in table:
-        table["reference"] = float("nan")
-    numbers = table[["accuracy", "low", "high", "reference"]].astype(object)
-    numbers = numbers.where(numbers.notna(), None).to_dict("records")
-    rows = format_table(found).to_dict("records")
-    return [{**row, "numbers": each} for row, each in zip(rows, numbers, strict=True)]
+    numbers = results_table(found)[["accuracy", "low", "high", "reference"]].astype(object)
+    rows = format_table(found)
+    rows["numbers"] = numbers.where(numbers.notna(), None).to_dict("records")
+    return rows.to_dict("records")

@@ -7,11 +7,10 @@ it is, the rest is too.
 
 import contextlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,14 @@ import numpy as np
 
 from cifar_helpers import files, metrics, recipes
 from cifar_helpers.errors import UserError
+
+# Arrays of `seed<k>.npz`: their types there and in memory.
+_ARRAYS = {
+    "probabilities": ("float16", "float32"),
+    "labels": ("uint8", "int64"),
+    "validation_probabilities": ("float16", "float32"),
+    "validation_labels": ("uint8", "int64"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,9 @@ class Result:
         record: the fields of `seed<k>.json`.
         probabilities: float32 `(n, classes)`, of the test images.
         labels: int64 `(n,)`, of the test images.
-        validation_probabilities: float32 `(m, classes)`, of the validation images; None in records
-            made before they were kept.
-        validation_labels: int64 `(m,)`, of the validation images, or None.
+        validation_probabilities: float32 `(m, classes)`, of the validation images. This and their
+            labels are None in records made before they were kept.
+        validation_labels: int64 `(m,)`.
         other_copy: whether it was made on another complete copy of the data set than the images at
             hand.
     """
@@ -47,9 +54,10 @@ class Result:
     def recipe(self) -> recipes.Recipe | None:
         """The recipe the record names, as the package knows it today; None if it no longer does."""
         backbone = (self.record["backbone"] or {}).get("backbone", "")
-        rows = recipes.of_model(self.record["model"])
-        named = (row for row in rows if row.name == self.record["recipe"])
-        return next((recipes.for_backbone(row, backbone) for row in named), None)
+        for row in recipes.of_model(self.record["model"]):
+            if row.name == self.record["recipe"]:
+                return recipes.for_backbone(row, backbone)
+        return None
 
     @property
     def predictions(self) -> np.ndarray:
@@ -92,7 +100,7 @@ class _Place:
 
     def named(self, parameters_hash: str) -> "_Place":
         """Where the same row's record of these parameters is kept, once another takes its place."""
-        return _Place(self.out, self.model, self.recipe, self.seed, parameters_hash[:8])
+        return replace(self, earlier=parameters_hash[:8])
 
     def move(self, to: "_Place") -> None:
         """Move network, predictions and record, the record last."""
@@ -100,7 +108,7 @@ class _Place:
             target = getattr(to, part)
             target.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # none, or another process was quicker
-                os.replace(getattr(self, part), target)
+                files.move(getattr(self, part), target)
 
 
 def model_path(out: str | Path, model: str, recipe: str, seed: int) -> Path:
@@ -122,18 +130,10 @@ def checkpoint_path(
 def save_result(
     result: Result, out: str | Path, *, save_model: Callable[[Path], Any] | None = None
 ) -> Path:
-    """Write a training's network, predictions and record under `out`.
+    """Write a training's network, predictions and record under `out`; returns the record's path.
 
     A record of other parameters that has their place is moved to the folders `earlier` first, with
-    its predictions and its network.
-
-    Args:
-        result: what to keep.
-        out: the run's folder.
-        save_model: writes the trained network, whole, to the path that it is given.
-
-    Returns:
-        The path of the record, which is written last.
+    its predictions and its network. `save_model` writes the trained network, whole, to a path.
     """
     record = result.record
     place = _Place(Path(out), record["model"], record["recipe"], record["seed"])
@@ -142,14 +142,10 @@ def save_result(
         place.network.parent.mkdir(parents=True, exist_ok=True)
         save_model(place.network)
     arrays: dict[str, Any] = {
-        "probabilities": result.probabilities.astype("float16"),
-        "labels": result.labels.astype("uint8"),
+        name: getattr(result, name).astype(kind)
+        for name, (kind, _) in _ARRAYS.items()
+        if getattr(result, name) is not None
     }
-    if result.validation_probabilities is not None and result.validation_labels is not None:
-        arrays |= {
-            "validation_probabilities": result.validation_probabilities.astype("float16"),
-            "validation_labels": result.validation_labels.astype("uint8"),
-        }
     files.replace_file(place.predictions, lambda file: np.savez_compressed(file, **arrays))
     files.write_json(place.record, record)
     return place.record
@@ -172,16 +168,10 @@ def _make_room(place: _Place, wanted: str) -> None:
 
 
 def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, wanted: str) -> Result | None:
-    """The finished record of exactly these parameters, or None.
+    """A row's finished record with the `parameters_hash` that is wanted, or None.
 
     One whose place another has taken is moved back, with its network. A damaged one is moved to the
     folder `earlier`.
-
-    Args:
-        out: the run's folder.
-        recipe: names the record.
-        seed: names the record.
-        wanted: the `parameters_hash` that the record must have.
     """
     place = _Place(Path(out), recipe.model, recipe.name, seed)
     found = _read_wanted(place, wanted)
@@ -209,14 +199,10 @@ def _read_result(path: Path) -> Result:
     try:
         record = json.loads(path.read_text())
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
-            kinds = {"probabilities": "float32", "labels": "int64"}
-            kinds |= {f"validation_{name}": kind for name, kind in kinds.items()}
-            arrays = {
-                name: file[name].astype(kind) for name, kind in kinds.items() if name in file.files
-            }
+            arrays = {name: file[name].astype(_ARRAYS[name][1]) for name in file.files}
         return Result(record, arrays.pop("probabilities"), arrays.pop("labels"), **arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"the record {path.name} could not be read: {error}") from error
+        raise UserError(f"the record {path} could not be read: {error}") from error
 
 
 def load_results(out: str | Path) -> list[Result]:
@@ -224,17 +210,17 @@ def load_results(out: str | Path) -> list[Result]:
 
     One that cannot be read is left out, with a line that says so.
     """
-    rows = [(recipe.model, recipe.name) for recipe in recipes.RECIPES]
     found = []
     for path in sorted((Path(out) / "results").glob("*/*/seed*.json")):
         try:
             found.append(_read_result(path))
         except UserError as error:
             print(f"Left out: {error}.")
+    order = {(row.model, row.name): place for place, row in enumerate(recipes.RECIPES)}
 
     def position(result: Result) -> tuple:
         row = (result.record["model"], result.record["recipe"])
-        return (rows.index(row) if row in rows else len(rows), row, result.record["seed"])
+        return (order.get(row, len(order)), row, result.record["seed"])
 
     return sorted(found, key=position)
 

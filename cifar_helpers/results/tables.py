@@ -2,18 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cifar_helpers import files, metrics, recipes
+from cifar_helpers.data import Splits
 from cifar_helpers.errors import UserError
 from cifar_helpers.hardware import hardware_label
+from cifar_helpers.models import backbone_label, model_label
 from cifar_helpers.results.store import Result, load_results, published
-
-if TYPE_CHECKING:
-    from cifar_helpers.data import Splits
 
 # Experiments: what a mean over seeds may take together
 
@@ -41,8 +40,7 @@ def experiment_hash(result: Result) -> str:
     if "experiment_hash" in record:
         return record["experiment_hash"]
     for earlier_rule in (False, True):
-        today = _hash_today(result, record["seed"], earlier_rule)
-        if today and today == record.get("parameters_hash"):
+        if _hash_today(result, record["seed"], earlier_rule) == record["parameters_hash"]:
             return str(_hash_today(result, None, earlier_rule))
     names = ("model", "recipe", "changes", "image_size", "precision", "deterministic", "backbone")
     epochs = [phase["requested"] for phase in record["epochs"]["phases"]]
@@ -51,25 +49,22 @@ def experiment_hash(result: Result) -> str:
 
 
 def is_of_earlier_rule(result: Result) -> bool:
-    """Whether early stopping and plateaus watched another loss than they would today.
+    """Whether early stopping and plateaus watched the validation loss with label smoothing.
 
-    In the first edition they watched the label-smoothed validation loss, not the cross-entropy that
-    is shown; that made a difference to recipes that have both.
+    So they did in the first edition; today they watch the cross-entropy that is shown.
     """
-    seed, wanted = result.record["seed"], result.record.get("parameters_hash")
-    before, today = (_hash_today(result, seed, earlier_rule) for earlier_rule in (True, False))
-    return before is not None and before == wanted != today
+    before, today = (_hash_today(result, result.record["seed"], rule) for rule in (True, False))
+    return before == result.record["parameters_hash"] != today
 
 
 def _hash_today(result: Result, seed: int | None, earlier_rule: bool) -> str | None:
     """The hash of a record's training if its recipe still is as it was; None if it is gone."""
     record, recipe = result.record, result.recipe
-    asked = [phase["requested"] for phase in record["epochs"]["phases"]]
-    if recipe is None or len(recipe.phases) != len(asked):
+    ran = record["epochs"]["phases"]
+    if recipe is None or len(recipe.phases) != len(ran):
         return None
-    phases = tuple(
-        replace(phase, epochs=epochs) for phase, epochs in zip(recipe.phases, asked, strict=True)
-    )
+    pairs = zip(recipe.phases, ran, strict=True)
+    phases = tuple(replace(phase, epochs=each["requested"]) for phase, each in pairs)
     return recipes.parameters_hash(
         replace(recipe, phases=phases, image_size=record["image_size"]),
         seed=seed,
@@ -94,29 +89,26 @@ def results_table(found: list[Result]) -> pd.DataFrame:
         found: results of one data set.
 
     Returns:
-        Columns model, recipe, changes, backbone ("" for none), mark (what sets the row's records
-        apart, "" for nothing), parameters, image_size (pixels), train_images, precision, epochs
-        (run/asked for), seeds, accuracy, low, high (fractions), interval (what the interval covers),
-        loss, gap (of the epoch whose weights were kept) and last_gap (of the last epoch; both
-        training minus validation accuracy, percentage points), seconds, and, if the images are
-        CIFAR-10's, reference (fraction), reference_loss and reference_gap (of the last epoch), NaN
-        where the study had no such row, reference_epochs (run/planned), and reference_backbone, ""
-        where it is the record's own.
+        Columns model, recipe, label (`row_label`), changes, backbone ("" for none), mark (what sets
+        the row's records apart, "" for nothing), parameters, multiply_adds (of an image), image_size
+        (pixels), train_images, precision, epochs (run/asked for), seeds, accuracy, low, high
+        (fractions), interval (what the interval covers), loss, gap (of the epoch whose weights were
+        kept) and last_gap (of the last epoch; both training minus validation accuracy, percentage
+        points), seconds, reference (fraction) and reference_gap (of the last epoch), NaN without a
+        published figure, reference_epochs (run/planned), and reference_backbone, "" where it is the
+        record's own.
     """
-    table = pd.DataFrame([_table_row(group) for group in by_experiment(found).values()])
-    if not all(result.record["dataset"]["real"] for result in found):
-        table = table.drop(columns=[name for name in table if name.startswith("reference")])
-    return table
+    return pd.DataFrame([_table_row(group) for group in by_experiment(found).values()])
 
 
 def _table_row(group: list[Result]) -> dict:
     records = [result.record for result in group]
-    first, published = records[0], _published_figures(group[0])
+    first = records[0]
+    published = _published_figures(group[0]) or recipes.Reference(np.nan, np.nan, np.nan, "")
     accuracies = [record["test"]["accuracy"] for record in records]
     interval = metrics.seeds_interval(accuracies)
     low, high = np.clip(interval or first["test_accuracy_interval"], 0, 1).tolist()
-    backbone = (first["backbone"] or {}).get("backbone", "")
-    other = published.backbone if published else ""
+    backbone = _backbone(first)
 
     def mean(values) -> float:
         return float(np.mean(list(values)))
@@ -124,10 +116,12 @@ def _table_row(group: list[Result]) -> dict:
     return {
         "model": first["model"],
         "recipe": first["recipe"],
+        "label": row_label(group[0]),
         "changes": first["changes"],
         "backbone": backbone,
         "mark": _mark(group[0]),
         "parameters": first["parameters"]["total"],
+        "multiply_adds": first["multiply_adds"],
         "image_size": first["image_size"],
         "train_images": first["dataset"]["train_images"],
         "precision": first["precision"].removeprefix("mixed_"),
@@ -141,12 +135,25 @@ def _table_row(group: list[Result]) -> dict:
         "gap": mean(kept_gap(record) for record in records),
         "last_gap": mean(record["overfitting_gap"] for record in records),
         "seconds": mean(record["seconds"]["train"] for record in records),
-        "reference": published.test_accuracy if published else np.nan,
-        "reference_loss": published.test_loss if published else np.nan,
-        "reference_gap": published.overfitting_gap if published else np.nan,
-        "reference_epochs": published.epochs if published else "",
-        "reference_backbone": other if other != backbone else "",
+        "reference": published.test_accuracy,
+        "reference_gap": published.overfitting_gap,
+        "reference_epochs": published.epochs,
+        "reference_backbone": published.backbone if published.backbone != backbone else "",
     }
+
+
+def row_label(result: Result) -> str:
+    """Network and recipe; the image size is said where it is not the recipe's own."""
+    record, recipe = result.record, result.recipe
+    backbone = _backbone(record)
+    label = f"{backbone_label(backbone) or model_label(record['model'])}, {record['recipe']}"
+    size = record["image_size"]
+    known = not backbone or (recipe and recipe.image_size == size)
+    return label if known else f"{label} at {size} px"
+
+
+def _backbone(record: dict) -> str:
+    return (record["backbone"] or {}).get("backbone", "")
 
 
 def kept_gap(record: dict) -> float:
@@ -156,10 +163,8 @@ def kept_gap(record: dict) -> float:
     """
     if "kept_epoch" in record:
         return record["kept_epoch"]["overfitting_gap"]
-    history, best = record.get("history", {}), record["epochs"].get("best")
-    if not best or "val_accuracy" not in history:
-        return record["overfitting_gap"]
-    return 100 * (history["accuracy"][best - 1] - history["val_accuracy"][best - 1])
+    history, kept = record["history"], record["epochs"]["best"] - 1
+    return 100 * (history["accuracy"][kept] - history["val_accuracy"][kept])
 
 
 def _mark(result: Result) -> str:
@@ -168,9 +173,9 @@ def _mark(result: Result) -> str:
 
 
 def _published_figures(result: Result) -> recipes.Reference | None:
-    """The published figures of the row, unless it was run at another image size."""
-    recipe = result.recipe
-    same = recipe is not None and recipe.image_size == result.record["image_size"]
+    """The published figures of the row, unless it has other images or another image size."""
+    record, recipe = result.record, result.recipe
+    same = recipe and record["dataset"]["real"] and recipe.image_size == record["image_size"]
     return recipe.reference if recipe and same else None
 
 
@@ -209,64 +214,50 @@ def best_of_each_model(found: list[Result]) -> list[Result]:
 
 
 class Comparison(NamedTuple):
-    """Records of one set of test images, and those images where they can be had.
-
-    Attributes:
-        found: the results.
-        splits: the images that they are about; None where they are not at hand.
-        words: one or more sentences that say where both are from.
-    """
+    """Records of one set of test images, and these images, or None where they are not at hand."""
 
     found: list[Result]
-    splits: "Splits | None"
+    splits: Splits | None
     words: str
 
     def notice(self) -> str:
-        """Sentences for the top of a page."""
+        """Sentences for the top of a page: where records and images are from."""
         return self.words
 
 
-def for_comparison(
-    out: str | Path, splits: "Splits | None" = None, *, dataset: str = "auto"
-) -> Comparison:
+def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") -> Comparison:
     """The records of a folder that may share a table; the published ones where it holds none.
 
-    With images at hand they are the records of these images, and, marked, those of another copy
-    that has the same labels in the same order. Where none are, and with "auto", records are shown
-    alone: they hold predictions and labels.
-
-    Args:
-        out: a run's folder.
-        splits: the images at hand; None for none.
-        dataset: as asked for; by any name but "auto" it leaves out records of other images.
+    They are the records of the images at hand and, marked, those of another copy that has the same
+    labels in the same order. Where there are none, and the data set asked for is "auto", records of
+    other images are shown without pictures: they hold predictions and labels.
 
     Raises:
         UserError: if there is no record left.
     """
     own = load_results(out)
     found = own or published()
+    source = splits.source
     told = [] if own else ["The folder `out` holds no records, so these are the published ones."]
-    if splits is not None and (kept := _records_of(splits, found)):
+    if kept := _records_of(splits, found):
         if any(result.other_copy for result in kept):
             told.append(
                 "Records marked *another copy* were made on another complete copy of "
-                f"{splits.source.name}, with the same labels in the same order."
+                f"{source.name}, with the same labels in the same order."
             )
-        return Comparison(kept, splits, " ".join([splits.source.notice(), *told]))
-    if not found or (splits is not None and dataset != "auto"):
-        wanted = f"of {splits.source.name}" if splits is not None else "of trainings"
+        return Comparison(kept, splits, " ".join([source.notice(), *told]))
+    if not found or dataset != "auto":
         raise UserError(
-            f"the comparison needs records {wanted}; found {len(own)} records, none of these "
+            f"the comparison needs records of {source.name}; found {len(own)} records, none of these "
             "images. Run notebooks 01 to 04 with the same `out` first."
         )
     about = found[0].record["dataset"]
     kept = [result for result in found if result.record["dataset"]["sha256"] == about["sha256"]]
     words = [f"Records of {about['name']}, without pictures: its images are not at hand."]
-    words += [splits.source.reason] if splits is not None and splits.source.reason else []
-    return Comparison(kept, None, " ".join([*words, *told]))
+    return Comparison(kept, None, " ".join(filter(None, [*words, source.reason, *told])))
 
 
-def _records_of(splits: "Splits", found: list[Result]) -> list[Result]:
+def _records_of(splits: Splits, found: list[Result]) -> list[Result]:
     """The records of these images, and those of another copy, which are marked."""
     kept = []
     for result in found:
