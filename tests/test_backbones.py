@@ -22,6 +22,7 @@ from cifar_helpers.models import backbones, efficientnet_lite, efficientnet_v2
 from cifar_helpers.models.efficientnet_lite import LITE0
 from cifar_helpers.models.layers import InferenceBatchNormalization
 from cifar_helpers.models.torch_pickle import read_torch_pickle
+from cifar_helpers.text import listed
 
 V2B0 = "efficientnetv2b0"
 LITE = "efficientnet-lite0"
@@ -624,7 +625,7 @@ def test_weights_file_for_the_other_backbone_is_refused(network, v2b0_file):
 
 
 def test_unknown_backbone_is_refused(network):
-    with pytest.raises(UserError, match="auto, efficientnetv2b0, efficientnet-lite0; received 'x'"):
+    with pytest.raises(UserError, match=f"{listed(('auto', *models.BACKBONES))}; received 'x'"):
         backbones.resolve("x")
 
 
@@ -737,7 +738,7 @@ def test_further_backbone_takes_a_file_of_its_own(further_backbone, tmp_path):
 
 
 def test_further_backbone_is_named_in_errors_and_not_taken_by_auto(further_backbone, network):
-    with pytest.raises(UserError, match="auto, efficientnetv2b0, efficientnet-lite0, two; receiv"):
+    with pytest.raises(UserError, match=f"{listed(('auto', *models.BACKBONES))}; received"):
         backbones.resolve("x")
     with pytest.raises(UserError, match="weights_file is for efficientnetv2b0, two, and"):
         backbones.resolve(LITE, "any")

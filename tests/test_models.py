@@ -151,10 +151,10 @@ def test_fine_tuning_all_layers_leaves_only_statistics_frozen():
     assert frozen == {"moving_mean", "moving_variance"}
 
 
-def test_fine_tuning_more_layers_than_there_are_is_refused():
+def test_fine_tuning_more_layers_than_there_are_unfreezes_all():
     model = models.transfer("efficientnet-lite0", image_size=32)
-    with pytest.raises(ValueError, match="between 0 and the backbone's"):
-        models.fine_tune(model, layers=10_000)
+    models.fine_tune(model, layers=10_000)
+    assert all(layer.trainable for layer in models.backbone_layers(model))
 
 
 @pytest.mark.parametrize("layers", [0, 30, 50])

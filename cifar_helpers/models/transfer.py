@@ -56,17 +56,11 @@ def fine_tune(model: keras.Model, *, layers: int | None) -> None:
 
     Args:
         model: changed in place.
-        layers: how many of the last backbone layers to train; 0 freezes all, None unfreezes all.
-
-    Raises:
-        ValueError: if there are not that many layers.
+        layers: how many of the last backbone layers to train, all where it has fewer; 0 freezes
+            all, None unfreezes all.
     """
     backbone = backbone_layers(model)
     count = len(backbone) if layers is None else layers
-    if not 0 <= count <= len(backbone):
-        raise ValueError(
-            f"layers must be between 0 and the backbone's {len(backbone)}; received {layers}."
-        )
     for position, layer in enumerate(backbone):
         layer.trainable = position >= len(backbone) - count
 

@@ -13,8 +13,8 @@ from cifar_helpers.results import Result
 from cifar_helpers.text import count, interval, p_value, percent, points, points_interval
 
 _COLUMNS = (
-    "model, recipe, what changes, parameters, precision, epochs, test accuracy, 95 % interval, over, "
-    "test loss, gap, training, published, published gap, last epoch's gap"
+    "network, recipe, what changes, precision, epochs, test accuracy, 95 % interval, test loss, gap, "
+    "training, published, published gap"
 ).split(", ")
 _MARKS = {
     "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "

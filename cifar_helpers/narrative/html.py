@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 from IPython.display import HTML, Markdown
+from pandas.io.formats.style import Styler
 
 
-def to_html(table, name: str) -> HTML:
+def to_html(table: pd.DataFrame | Styler, name: str) -> HTML:
     """A DataFrame, without its index, or a styled one as HTML that is the same each time.
 
     Args:

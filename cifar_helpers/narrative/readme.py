@@ -8,7 +8,7 @@ from cifar_helpers.results import Result
 from cifar_helpers.text import duration
 
 _COLUMNS = (
-    "model, recipe, parameters, input, training images, epochs, test accuracy, 95 % interval, over, "
+    "model, recipe, parameters, input, training images, epochs, test accuracy, 95 % interval, "
     "seeds, gap, training, published"
 ).split(", ")
 
@@ -33,7 +33,7 @@ def commands_section(found: list[Result]) -> str:
                 duration(sum(result.record["seconds"]["train"] for result in group))
                 for group in groups
             ],
-            **shown[["test accuracy", "95 % interval", "over"]],
+            **shown[["test accuracy", "95 % interval"]],
         }
     )
     return f"\n{results.to_markdown(table, bold=['test accuracy'])}\n"
@@ -45,7 +45,9 @@ def _arguments(group: list[Result]) -> str:
     notebook = models.MODELS[record["model"]].notebook
     seeds = " ".join(str(result.record["seed"]) for result in group)
     number = notebook.partition("_")[0]
+    precision = record["precision"].removeprefix("mixed_")
     words = [f"--notebooks {number} --recipes {record['recipe']} --seeds {seeds}"]
+    words.append(f"--precision {precision}")
     if shortened(group):
         words.append(f"--epochs {max(p['requested'] for p in record['epochs']['phases'])}")
     if record["backbone"]:

@@ -3,6 +3,7 @@
 import ast
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -13,7 +14,7 @@ from cifar_helpers.recipes import Phase, Recipe
 from cifar_helpers.text import DASH, count, percent
 
 
-def notice(*sources) -> Markdown:
+def notice(*sources: Any) -> Markdown:
     """A box that says which images, and which backbone, a page is about.
 
     The sources have a `notice()`: the splits' source, the backbone's weights, a comparison.
@@ -106,18 +107,15 @@ def _stopping(epochs: int) -> str:
     return f"{_patience(epochs)}, back to the best epoch" if epochs else DASH
 
 
-def fine_tuning_table(model, layers: list[int | None]) -> pd.DataFrame:
+def fine_tuning_table(model: Any, layers: list[int | None]) -> pd.DataFrame:
     """How many weights train when so many of a network's last backbone layers are unfrozen.
 
     Args:
         model: from `models.transfer`; left with its backbone frozen.
-        layers: numbers of layers, None for all; more than the backbone has are left out.
+        layers: numbers of layers; None for all.
     """
     rows = {}
-    most = len(models.backbone_layers(model))
     for number in layers:
-        if number is not None and number > most:
-            continue
         models.fine_tune(model, layers=number)
         counts = models.parameter_counts(model)
         name = {0: "none: the head alone", None: "all"}.get(number, f"the last {number}")

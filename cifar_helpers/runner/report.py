@@ -134,7 +134,7 @@ def read_results(folder: Path) -> Results:
 
 def print_results(rows: list[dict]) -> None:
     """The results in the terminal: one line an experiment."""
-    columns = ("network", "recipe", "test accuracy", "95 % interval", "over", "published")
+    columns = ("network", "recipe", "test accuracy", "95 % interval", "published")
     results.print_table(rows, columns)
 
 
