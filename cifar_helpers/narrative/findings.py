@@ -27,7 +27,9 @@ def results_table(found: list[Result]) -> HTML:
     """The results beside the published figures, which stand only beside real CIFAR-10."""
     styled = results.format_table(found, _COLUMNS).style.hide(axis="index")
     left = {"text-align": "left", "min-width": "9em", "max-width": "18em"}
-    return to_html(styled.set_properties(subset=["what changes"], **left), "results")
+    styled = styled.set_properties(subset=["what changes"], **left)
+    two_lines = {"min-width": "7em"}
+    return to_html(styled.set_properties(subset=["95 % interval"], **two_lines), "results")
 
 
 def comparison_rows(found: list[Result]) -> pd.DataFrame:
