@@ -166,3 +166,21 @@ def test_no_two_tables_of_a_page_share_their_style(executed):
         shown = _shown_text(nbformat.read(executed / f"{name}.ipynb", as_version=4))
         names = re.findall(r'<table id="(\w+)"', shown)
         assert len(set(names)) == len(names)
+
+
+def test_the_comparison_of_a_fresh_checkout_shows_the_published_records(tmp_path, monkeypatch):
+    """Without CIFAR-10: predictions and labels are in the records, one sentence stands for pictures."""
+    monkeypatch.delenv("CIFAR10_DIR", raising=False)
+    (tmp_path / "file").touch()  # a cache in which nothing can be kept, so nothing is downloaded
+    monkeypatch.setenv("CIFAR_HELPERS_CACHE", str(tmp_path / "file" / "cache"))
+    executed = tmp_path / "05.ipynb"
+    papermill.execute_notebook(
+        NOTEBOOKS[-1],
+        executed,
+        parameters={"out": str(tmp_path / "empty")},
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    shown = _shown_text(nbformat.read(executed, as_version=4))
+    assert "these are the published ones" in shown and "without pictures" in shown
+    assert "ResNet-20" in shown and "misclassified by every model" in shown
