@@ -11,13 +11,14 @@ import time
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from nbclient.exceptions import DeadKernelError
 from tiny_study import ROOT, is_gone
 
-from cifar_helpers.runner import processes, record, steps
+from cifar_helpers.runner import execution, processes, record, steps
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -293,6 +294,18 @@ def test_a_full_disk_is_told_and_what_is_finished_is_kept(study, small_disk, mon
     assert study.run("--no-html") == 0
     assert set(study.statuses().values()) == {"finished"}
     assert len(study.seen("full")) == 3  # the first was not run again
+
+
+def test_half_a_notebook_on_a_full_disk_fails_by_its_cause_and_is_removed(tmp_path, monkeypatch):
+    def full(job, partial, reached):
+        partial.write_text('{"cells": [')
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(execution, "_papermill", full)
+    places = {name: tmp_path / f"x.{name}.ipynb" for name in ("output", "failed")}
+    cell = execution.execute_notebook(SimpleNamespace(**places))["failed_cell"]
+    assert (cell["number"], cell["message"]) == (None, "[Errno 28] No space left on device")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_cannot_be_written_is_refused(study, small_disk, monkeypatch, capfd):

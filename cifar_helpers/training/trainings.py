@@ -39,16 +39,13 @@ def build(
     classes: int = 10,
     precision: str = "float32",
 ) -> keras.Model:
-    """The recipe's untrained network.
+    """The recipe's untrained, uncompiled network.
 
     Args:
         recipe: names the model, its dropout and image size.
         weights: the backbone's, for transfer learning.
         classes: how many there are.
         precision: Keras' policy; "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
-
-    Returns:
-        An uncompiled model.
     """
     entry = models.MODELS[recipe.model]
     options: dict[str, Any] = {"classes": classes}
