@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import filelock
 import psutil
 import pytest
 from nbclient.exceptions import DeadKernelError
@@ -203,6 +204,23 @@ def test_a_second_runner_in_the_same_folder_is_refused(sleepy, environment, capf
         assert (sleepy.runs / "full" / "run.json").read_bytes() == before
         assert process.poll() is None
     assert awake(sleepy) == 0
+
+
+def test_the_folder_is_held_until_the_runs_processes_have_ended(sleepy, monkeypatch):
+    held = []
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    def stop(workers):
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(sleepy.runs / "full" / record.LOCK).acquire(timeout=0)
+        held.append(True)
+
+    monkeypatch.setattr(steps, "execute", interrupted)
+    monkeypatch.setattr(processes, "_stop", stop)
+    assert sleepy.run("--no-html") == 130
+    assert held
 
 
 def test_a_nearly_full_disk_is_refused_at_the_start(sleepy, monkeypatch, capfd):

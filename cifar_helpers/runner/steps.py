@@ -17,7 +17,7 @@ from cifar_helpers.runner.inputs import Inputs, find_data, find_weights
 from cifar_helpers.runner.notebooks import choose_notebooks, find_notebooks, with_wanted_recipes
 from cifar_helpers.runner.options import TABLE, Options, check
 from cifar_helpers.runner.plan import ROOT, Job, make_plan, run_folder
-from cifar_helpers.runner.processes import open_executor, signals_interrupt
+from cifar_helpers.runner.processes import connect, open_executor, signals_interrupt
 from cifar_helpers.runner.record import Record, earlier_backbone, hold, now, open_record, shown
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
@@ -69,8 +69,9 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
     inputs = Inputs(data, find_weights(options, notebooks, begun_with))
     jobs = make_plan(notebooks, options, inputs, folder)
     with (
-        open_executor(options.scheduler, options.workers) as (executor, workers),
-        hold(folder, fresh=options.fresh),
+        connect(options.scheduler) as client,
+        hold(folder, fresh=options.fresh),  # until the processes that write into it have ended
+        open_executor(client, options.workers) as (executor, workers),
     ):
         record = open_record(folder, options, inputs, jobs)
         idle = [notebook.name for notebook in chosen if notebook not in notebooks]
