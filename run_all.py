@@ -20,14 +20,7 @@ Exit status: 0 all notebooks ran, 1 a notebook failed, 2 bad arguments, 130 inte
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the study.
-
-    Args:
-        arguments: the command line without the program's name; None for `sys.argv`.
-
-    Returns:
-        The exit status.
-    """
+    """Run the study by a command line, None for `sys.argv`; gives the exit status."""
     return run(options.parse(arguments, description=__doc__, epilog=EXAMPLES))
 
 

@@ -11,13 +11,15 @@ import time
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
+import filelock
 import psutil
 import pytest
 from nbclient.exceptions import DeadKernelError
 from tiny_study import ROOT, is_gone
 
-from cifar_helpers.runner import processes, record, steps
+from cifar_helpers.runner import execution, processes, record, steps
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -204,6 +206,23 @@ def test_a_second_runner_in_the_same_folder_is_refused(sleepy, environment, capf
     assert awake(sleepy) == 0
 
 
+def test_the_folder_is_held_until_the_runs_processes_have_ended(sleepy, monkeypatch):
+    held = []
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    def stop(workers):
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(sleepy.runs / "full" / record.LOCK).acquire(timeout=0)
+        held.append(True)
+
+    monkeypatch.setattr(steps, "execute", interrupted)
+    monkeypatch.setattr(processes, "_stop", stop)
+    assert sleepy.run("--no-html") == 130
+    assert held
+
+
 def test_a_nearly_full_disk_is_refused_at_the_start(sleepy, monkeypatch, capfd):
     monkeypatch.setattr(record, "NEEDED_BYTES", 1e18)
     assert sleepy.run("--no-html") == 2
@@ -293,6 +312,18 @@ def test_a_full_disk_is_told_and_what_is_finished_is_kept(study, small_disk, mon
     assert study.run("--no-html") == 0
     assert set(study.statuses().values()) == {"finished"}
     assert len(study.seen("full")) == 3  # the first was not run again
+
+
+def test_half_a_notebook_on_a_full_disk_fails_by_its_cause_and_is_removed(tmp_path, monkeypatch):
+    def full(job, partial, reached):
+        partial.write_text('{"cells": [')
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(execution, "_papermill", full)
+    places = {name: tmp_path / f"x.{name}.ipynb" for name in ("output", "failed")}
+    cell = execution.execute_notebook(SimpleNamespace(**places))["failed_cell"]
+    assert (cell["number"], cell["message"]) == (None, "[Errno 28] No space left on device")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_cannot_be_written_is_refused(study, small_disk, monkeypatch, capfd):

@@ -659,6 +659,11 @@ def test_durations_read_well():
 # Records in the report
 
 
+def test_the_reports_command_can_be_pasted_into_a_shell():
+    arguments = {"epochs": 5, "seeds": [0, 1], "workers": 2, "parameters": ["label=a b"]}
+    assert report._command(arguments) == ("python run_all.py --epochs 5 --seeds 0 1 -p 'label=a b'")
+
+
 def test_index_shows_results_with_their_intervals():
     row = {
         "network": "VGG-10",

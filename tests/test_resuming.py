@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -196,10 +198,12 @@ def test_a_checkpoint_of_the_earlier_rule_is_named_in_one_line(
     with monkeypatch.context() as patch:
         patch.setattr(trainings, "make_run", earlier)
         _interrupt(STOPPING, 1, toy_splits, tmp_path, monkeypatch)
-    run = _train(STOPPING.capped(4), toy_splits, tmp_path)
+    _interrupt(STOPPING.capped(4), 2, toy_splits, tmp_path, monkeypatch)
     lines = [line for line in capsys.readouterr().out.splitlines() if "earlier rule" in line]
     assert len(lines) == 1 and "training starts anew" in lines[0]
-    assert run.model is not None
+    run = _train(STOPPING.capped(4), toy_splits, tmp_path, verbose=True)
+    told = capsys.readouterr().out
+    assert "resuming after epoch 2" in told and "anew" not in told and run.model is not None
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_no_part_of_it(
@@ -212,8 +216,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_no_part_of_it(
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space left"):
         _train(TINY, toy_splits, tmp_path)
-    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
-    assert left == ["baseline_cnn.json"]  # how far it is
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert [path.name for path in left] == ["baseline_cnn.json"]  # how far it is
 
 
 def test_a_training_that_was_stopped_before_its_record_keeps_its_fine_tuned_layers(
@@ -255,6 +259,27 @@ def test_the_progress_file_follows_the_trainings(toy_splits, tmp_path, monkeypat
     training.plan("baseline_cnn", ["improved"], seeds=[0, 1], epochs=3, out=str(tmp_path))
     _train(recipe, toy_splits, tmp_path)  # found, not trained
     assert [each["status"] for each in _progress(tmp_path)["trainings"]] == ["finished", "waiting"]
+
+
+NOTE_100_TIMES = """
+import sys
+from types import SimpleNamespace
+from cifar_helpers import recipes
+from cifar_helpers.training.progress import note_progress
+
+recipe, out, seed = recipes.of_model("vgg10")[0], sys.argv[1], int(sys.argv[2])
+for epoch in range(1, 101):
+    history = dict.fromkeys(("accuracy", "val_accuracy", "seconds"), [0.5] * epoch)
+    note_progress(out, SimpleNamespace(recipe=recipe, seed=seed, history=history), "running", 1)
+"""
+
+
+def test_two_processes_that_train_the_same_model_keep_each_others_progress(tmp_path):
+    words = [sys.executable, "-c", NOTE_100_TIMES, str(tmp_path)]
+    both = [subprocess.Popen([*words, seed]) for seed in ("0", "1")]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    rows = _progress(tmp_path, "vgg10")["trainings"]
+    assert {row["seed"]: row["epoch"] for row in rows} == {0: 100, 1: 100}
 
 
 def test_a_training_that_stopped_early_is_finished(toy_splits, tmp_path):

@@ -411,10 +411,20 @@ def test_without_label_smoothing_there_is_no_earlier_rule(toy_splits, tmp_path, 
     assert "earlier rule" not in capsys.readouterr().out
 
 
-def test_a_recipe_gets_the_weights_of_its_own_backbone(toy_splits):
+def test_a_recipe_gets_the_weights_of_its_own_backbone_found_once(toy_splits, monkeypatch):
+    found = []
+
+    def resolve(name):
+        found.append(name)
+        return find_backbone("")
+
+    trainings._own_weights.cache_clear()
+    monkeypatch.setattr(backbones, "resolve", resolve)
     recipe = replace(TRANSFER.capped(1), backbone="tiny")
-    run = training.train(recipe, toy_splits, seed=0, weights="missing", verbose=False, **FAST)
-    assert run.backbone == find_backbone("")
+    for seed in (0, 1):
+        run = training.train(recipe, toy_splits, seed=seed, weights="other", verbose=False, **FAST)
+        assert run.backbone == find_backbone("")
+    assert found == ["tiny"]
 
 
 @pytest.mark.parametrize(

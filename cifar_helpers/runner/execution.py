@@ -16,9 +16,6 @@ IOPUB_TIMEOUT = 60  # seconds
 def execute_notebook(job: Job) -> dict:
     """Run a notebook; move it to its final name if all its cells ran.
 
-    Args:
-        job: what to run.
-
     Returns:
         `seconds`, and if it failed `failed_cell`: `number` (position in the source notebook, from
         1; None if it failed outside a cell), `source` (the cell's first line), `error`, `message`.
@@ -32,7 +29,8 @@ def execute_notebook(job: Job) -> dict:
         _keep(partial, job.output)
     except Exception as error:
         failed = _failed_cell(error, reached)
-        with contextlib.suppress(OSError):  # where nothing can be written, the record must do
+        # Where nothing can be written, or only half of it was, the record must do.
+        with contextlib.suppress(OSError, ValueError):
             _keep(partial, job.failed, reached, error)
         partial.unlink(missing_ok=True)
         return {"seconds": round(time.monotonic() - started, 1), "failed_cell": failed}
@@ -45,9 +43,11 @@ def _papermill(job: Job, partial: Path, reached: dict) -> None:
     import papermill
 
     def note(cell, cell_index):
-        reached.update(cell=cell, index=cell_index)
+        # The source notebook lacks the injected cell.
+        number = cell_index + 1 - reached.get("injected", 0)
+        reached.update(cell=cell, index=cell_index, number=number)
         if "injected-parameters" in cell.metadata.get("tags", []):
-            reached["injected"] = cell_index
+            reached["injected"] = 1
 
     with _kernel_log(job.log) as log:
         papermill.execute_notebook(
@@ -99,7 +99,7 @@ def _kernel_log(path: Path):
         with open(path, "wb") as file:
             yield file
     finally:
-        if path.stat().st_size == 0:
+        if path.exists() and path.stat().st_size == 0:
             path.unlink()
 
 
@@ -134,16 +134,8 @@ def _failed_cell(error: Exception, reached: dict) -> dict:
     if type(error).__name__ == "DeadKernelError":
         message += "; often for want of memory: fewer --workers or smaller images need less"
     return {
-        "number": _source_number(reached),
+        "number": reached.get("number"),
         "source": (cell.source.strip() or " ").splitlines()[0] if cell else "",
         "error": getattr(error, "ename", None) or type(error).__name__,
         "message": message,
     }
-
-
-def _source_number(reached: dict) -> int | None:
-    """The reached cell's position in the source notebook, which lacks the injected cell."""
-    if not reached:
-        return None
-    index = reached["index"]
-    return index + 1 - (reached.get("injected", index) < index)

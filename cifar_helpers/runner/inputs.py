@@ -38,10 +38,7 @@ class Inputs:
 
 
 def find_data(options: Options, notebooks: Sequence[Notebook]) -> dict[str, Any]:
-    """Make sure that the data are there, once, before several notebooks ask for them.
-
-    Returns:
-        As of `Inputs.data`.
+    """Make sure that the data are there, once, and give `Inputs.data`.
 
     Raises:
         UserError: if the data that were asked for cannot be had.
@@ -71,15 +68,12 @@ def load_data(dataset: str, data_dir: str) -> dict[str, Any]:
 def find_weights(
     options: Options, notebooks: Sequence[Notebook], begun_with: str
 ) -> tuple[dict[str, str], ...]:
-    """Make sure that the backbones' weights are there, and settle what "auto" stands for.
+    """Make sure that the backbones' weights are there, settle "auto", and give `Inputs.weights`.
 
     Args:
         options: name a backbone, or a file of weights.
         notebooks: those that are to run.
         begun_with: the backbone that the run had in an earlier part, or "".
-
-    Returns:
-        As of `Inputs.weights`.
 
     Raises:
         UserError: if they cannot be had.

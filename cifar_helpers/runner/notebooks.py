@@ -105,7 +105,7 @@ def choose_notebooks(known: list[Notebook], wanted: Sequence[str]) -> list[Noteb
 def with_wanted_recipes(
     chosen: list[Notebook], wanted: Sequence[str] | None, *, named: bool
 ) -> list[Notebook]:
-    """The notebooks that train one of the wanted recipes; those without a model always do.
+    """Those of the chosen notebooks that train a wanted recipe, or have no model.
 
     Args:
         chosen: the notebooks to choose from.

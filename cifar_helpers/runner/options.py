@@ -269,14 +269,11 @@ def _whole_number(text: str) -> int:
 
 
 def check(options: Options, notebooks: list[Notebook]) -> Options:
-    """Check all that can be checked without loading data or Keras.
+    """The options with those of `-p` in their places, checked without loading data or Keras.
 
     Args:
         options: as given.
         notebooks: those that are to run; they say which parameters there are.
-
-    Returns:
-        The options with those of `-p` in their places.
 
     Raises:
         UserError: for the first value that will not do.
@@ -305,9 +302,8 @@ def check(options: Options, notebooks: list[Notebook]) -> Options:
 
 
 def _check_recipes(wanted: tuple[str, ...]) -> None:
-    unknown = [word for word in wanted if word not in recipes.names()]
-    if unknown or not wanted:
-        word = str(unknown[0]) if unknown else ""
+    word = next((str(word) for word in wanted or ("",) if word not in recipes.names()), None)
+    if word is not None:
         raise UserError(
             f"--recipes must be among {listed(recipes.names())}; received {word!r}."
             f"{closest(word, recipes.names())}"
@@ -342,13 +338,6 @@ def _check_paths(options: Options) -> None:
             )
     if options.weights_file and not user_path(options.weights_file).is_file():
         raise UserError(f"--weights-file must be a file; {options.weights_file} is a folder.")
-    backbone = models.BACKBONES.get(options.backbone or "")
-    if options.weights_file and backbone and not backbone.weights_file:
-        fitting = listed(each.label for each in models.BACKBONES.values() if each.weights_file)
-        raise UserError(
-            f"--weights-file holds weights of {fitting}, but --backbone is {backbone.name}; "
-            "leave one of them out."
-        )
     dataset = data.DATASETS.get(options.dataset or "")
     if options.data_dir and dataset and not dataset.takes_copy:
         raise UserError(f"--dataset {dataset.name} reads no copy; leave --data-dir out.")
@@ -404,7 +393,6 @@ def _read_parameter(name: str, text: str, notebooks: list[Notebook]) -> Any:
             f"-p {name}: no notebook that is to run has this parameter."
             f"{closest(name, known)} Known: {listed(known)}."
         )
-    value = None
     for kind in types:
         try:
             value = _literal(text, kind)

@@ -147,11 +147,9 @@ def _sources_hash(package: Path) -> str:
 
 
 def kernel_environment(workers: int, *, shared: bool) -> dict[str, str]:
-    """Variables for the kernels; those that the user has set stay.
+    """Variables for the kernels, of which `workers` may share this machine's cores.
 
-    Args:
-        workers: notebooks that run at the same time.
-        shared: whether they share this machine's cores.
+    Those that the user has set stay.
     """
     variables = {
         "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -33,22 +33,15 @@ class _Processes(Executor):
 
 
 @contextlib.contextmanager
-def open_executor(scheduler: str | None, workers: int) -> Iterator[tuple[Executor, int]]:
+def open_executor(client: Any, workers: int) -> Iterator[tuple[Executor, int]]:
     """Where notebooks run, and how many at the same time.
 
     Args:
-        scheduler: address of a Dask scheduler, or None for processes of this machine.
+        client: of a Dask cluster, or None for processes of this machine.
         workers: how many of these.
-
-    Raises:
-        UserError: if `distributed` is not installed or the scheduler does not answer.
     """
-    if scheduler:
-        with _connect(scheduler) as client:
-            threads = sum(client.nthreads().values())
-            if not threads:
-                raise UserError(f"--scheduler {scheduler} has no workers; start some first.")
-            yield client.get_executor(pure=False), threads
+    if client is not None:
+        yield client.get_executor(pure=False), sum(client.nthreads().values())
     else:
         with _local_executor() as executor:
             yield executor, workers
@@ -105,8 +98,14 @@ def _stop(workers: set) -> None:
                 worker.kill()
 
 
-def _connect(scheduler: str) -> Any:
-    """A client of a Dask cluster that shares the file system with this machine."""
+def connect(scheduler: str | None) -> contextlib.AbstractContextManager:
+    """A client of a Dask cluster that shares the file system with this machine; None without one.
+
+    Raises:
+        UserError: if `distributed` is not installed, or no worker can be had.
+    """
+    if not scheduler:
+        return contextlib.nullcontext()
     try:
         from distributed import Client
     except ImportError:
@@ -115,9 +114,13 @@ def _connect(scheduler: str) -> Any:
             'pip install -e ".[cluster]".'
         ) from None
     try:
-        return Client(scheduler, timeout="10s")
+        client = Client(scheduler, timeout="10s")
     except (OSError, ValueError) as error:
         raise UserError(f"--scheduler {scheduler} does not answer: {first_line(error)}.") from error
+    if not client.nthreads():
+        client.close()
+        raise UserError(f"--scheduler {scheduler} has no workers; start some first.")
+    return client
 
 
 def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:

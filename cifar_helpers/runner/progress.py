@@ -75,15 +75,7 @@ class Row:
 
 
 def find_training(folder: Path, model: str | None) -> Training | None:
-    """How far a notebook's trainings are, by the file that they keep.
-
-    Args:
-        folder: the run's.
-        model: the one that the notebook trains.
-
-    Returns:
-        The training that it is at; None before the plan is made and when all is trained.
-    """
+    """The training of a model that a run is at; None before its plan and when all is trained."""
     try:
         rows = json.loads(_progress_file(folder, str(model)).read_text())["trainings"]
     except (OSError, ValueError, KeyError):
@@ -98,7 +90,7 @@ def find_training(folder: Path, model: str | None) -> Training | None:
 
 
 def _seconds_left(rows: list[dict[str, Any]], at: int) -> float | None:
-    """Until all is trained, at the most, by the latest epochs; None if it cannot be known yet."""
+    """As of `Training.seconds_left`, by the latest epochs."""
     row, to_come = rows[at], [each for each in rows[at + 1 :] if each["status"] != "finished"]
     known = [each["seconds_per_epoch"] for each in rows[: at + 1] if each.get("seconds_per_epoch")]
     # An epoch of fine-tuning takes many times as long as one of the head: nothing is known of

@@ -101,16 +101,7 @@ class Record:
 
 
 def open_record(folder: Path, options: Options, inputs: Inputs, jobs: Sequence[Job]) -> Record:
-    """Begin a run's record, or continue the one in its folder.
-
-    Args:
-        folder: the run's.
-        options: what was asked for.
-        inputs: what was found.
-        jobs: what is to be done.
-
-    Returns:
-        The record, written.
+    """Begin a run's record, or continue the one in its folder; write it.
 
     Raises:
         UserError: if the folder holds a run whose results cannot stand beside this one's.
@@ -208,9 +199,7 @@ def hold(folder: Path, *, fresh: bool) -> Iterator[None]:
 
     The lock is the operating system's: it ends with the process, however that ends.
 
-    Args:
-        folder: the run's; created.
-        fresh: whether to rename the folder of an earlier run, and begin anew.
+    The folder is created; with `fresh`, that of an earlier run is renamed first.
 
     Raises:
         UserError: if another runner has it, it cannot be written, or the disk is nearly full.

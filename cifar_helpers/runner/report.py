@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,13 +85,15 @@ def _title(path: Path) -> str:
 
 def _command(arguments: dict) -> str:
     """The command line, without what says nothing about the results, such as which notebooks."""
-    words = ["python run_all.py"]
+    words = ["python", "run_all.py"]
     for name, value in arguments.items():
         if name in with_use("parameter") and value != "auto":
             value = Path(value).name if name in ("data_dir", "weights_file") else value
-            values = value if isinstance(value, (list, tuple)) else [value]
-            words.append(" ".join(["--" + name.replace("_", "-"), *map(str, values)]))
-    return " ".join([*words, *(f"-p {text}" for text in arguments.get("parameters", ()))])
+            values = value if isinstance(value, list) else [value]
+            words += ["--" + name.replace("_", "-"), *map(str, values)]
+    for text in arguments.get("parameters", ()):
+        words += ["-p", text]
+    return shlex.join(words)
 
 
 def _with_marks(rows: list[dict]) -> list[dict]:

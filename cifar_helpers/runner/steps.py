@@ -14,22 +14,11 @@ from cifar_helpers.errors import UserError
 from cifar_helpers.runner import progress
 from cifar_helpers.runner.execution import execute_notebook
 from cifar_helpers.runner.inputs import Inputs, find_data, find_weights
-from cifar_helpers.runner.notebooks import (
-    choose_notebooks,
-    find_notebooks,
-    with_wanted_recipes,
-)
+from cifar_helpers.runner.notebooks import choose_notebooks, find_notebooks, with_wanted_recipes
 from cifar_helpers.runner.options import TABLE, Options, check
 from cifar_helpers.runner.plan import ROOT, Job, make_plan, run_folder
-from cifar_helpers.runner.processes import open_executor, signals_interrupt
-from cifar_helpers.runner.record import (
-    Record,
-    earlier_backbone,
-    hold,
-    now,
-    open_record,
-    shown,
-)
+from cifar_helpers.runner.processes import connect, open_executor, signals_interrupt
+from cifar_helpers.runner.record import Record, earlier_backbone, hold, now, open_record, shown
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 POLL = 0.5  # seconds between looks at how far the notebooks are
@@ -80,8 +69,9 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
     inputs = Inputs(data, find_weights(options, notebooks, begun_with))
     jobs = make_plan(notebooks, options, inputs, folder)
     with (
-        open_executor(options.scheduler, options.workers) as (executor, workers),
-        hold(folder, fresh=options.fresh),
+        connect(options.scheduler) as client,
+        hold(folder, fresh=options.fresh),  # until the processes that write into it have ended
+        open_executor(client, options.workers) as (executor, workers),
     ):
         record = open_record(folder, options, inputs, jobs)
         idle = [notebook.name for notebook in chosen if notebook not in notebooks]
@@ -111,13 +101,9 @@ def _stopped_if_interrupted(record: Record, jobs: Sequence[Job]):
 
 
 def execute(jobs: Sequence[Job], record: Record, executor: Executor, workers: int) -> None:
-    """Run the jobs that are not finished; those that read records when the others have ended.
+    """Run the jobs that are not finished, `workers` at a time, and keep the record up to date.
 
-    Args:
-        jobs: what to run.
-        record: is kept up to date.
-        executor: where.
-        workers: how many at the same time.
+    Those that read records start when the others have ended.
     """
     with progress.open_display() as show:
         for last in (False, True):
@@ -147,12 +133,7 @@ def _start(job: Job, record: Record, executor: Executor) -> Future:
         parameters=job.parameters,
         parameters_hash=record.job_hash(job),
     )
-    try:
-        return executor.submit(execute_notebook, job)
-    except BrokenExecutor as error:
-        future: Future = Future()
-        future.set_exception(error)
-        return future
+    return executor.submit(execute_notebook, job)
 
 
 def _end(job: Job, record: Record, future: Future, seconds: float) -> None:

@@ -7,13 +7,11 @@ not trained again.
 from cifar_helpers.training.feeding import feed, predict
 from cifar_helpers.training.optimizers import WarmupDecay, compile_for
 from cifar_helpers.training.plans import plan, train_size
-from cifar_helpers.training.precision import PRECISIONS, fastest_precision
-from cifar_helpers.training.records import weights_digest
+from cifar_helpers.training.precision import fastest_precision
 from cifar_helpers.training.runs import Run
-from cifar_helpers.training.trainings import build, evaluate, set_seed, train
+from cifar_helpers.training.trainings import build, evaluate, train
 
 __all__ = [
-    "PRECISIONS",
     "Run",
     "WarmupDecay",
     "build",
@@ -23,8 +21,6 @@ __all__ = [
     "feed",
     "plan",
     "predict",
-    "set_seed",
     "train",
     "train_size",
-    "weights_digest",
 ]

@@ -56,7 +56,7 @@ class EpochLog(keras.callbacks.Callback):
         Args:
             number: of the phase, from 0.
             model: compiled for it.
-            watching: the callbacks whose memory of earlier epochs a checkpoint must hold.
+            watching: the callbacks whose memory of earlier epochs a checkpoint holds.
         """
         self.phase, self.watching = number, watching
         self.epochs_in_phase, self.phase_is_over = 0, False
@@ -196,10 +196,9 @@ def _memory(callback: keras.callbacks.Callback) -> dict[str, Any]:
     """The numbers by which a callback remembers earlier epochs."""
     names = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
     state = {name: getattr(callback, name) for name in names if hasattr(callback, name)}
-    return {
-        name: float(value) if name == "best" and value is not None else value
-        for name, value in state.items()
-    }
+    if state.get("best") is not None:
+        state["best"] = float(state["best"])  # NumPy's, which JSON does not take
+    return state
 
 
 def _assign(variables: list, values: list[np.ndarray]) -> None:

@@ -18,13 +18,7 @@ _WATCHED = {"monitor": "val_cross_entropy", "mode": "min"}
 
 
 def run_phase(run: Run, log: EpochLog, number: int) -> None:
-    """Train one phase of a run, from where its checkpoint got to.
-
-    Args:
-        run: with its model, which is trained.
-        log: of the run.
-        number: of the phase, from 0.
-    """
+    """Train the model of a run for one phase, counted from 0, from where its checkpoint got to."""
     phase = run.recipe.phases[number]
     log.started = time.perf_counter()  # what the frozen part computes is part of the price
     batches, model, validation = phase_inputs(run, phase, log.epochs_before)

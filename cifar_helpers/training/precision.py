@@ -10,29 +10,20 @@ PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def fastest_precision(model: str) -> str:
-    """The precision that was measured to train a model fastest, at equal accuracy, on this device.
+    """The policy that was measured to train a model fastest, at equal accuracy, on this device.
 
-    Only processors that multiply bfloat16 in hardware gain from it, and not with every network:
-    `benchmarks/speed.py` measures both. Elsewhere float32 is used.
-
-    Args:
-        model: one of `models.MODELS`.
-
-    Returns:
-        "mixed_bfloat16" or "float32".
+    Only processors that multiply bfloat16 in hardware gain from "mixed_bfloat16", and not with
+    every network: `benchmarks/speed.py` measures both. Elsewhere it is "float32".
     """
     gains = models.MODELS[model].faster_in_bfloat16
-    return (
-        "mixed_bfloat16" if gains and on_tensorflow_cpu() and hardware.has_bfloat16() else "float32"
-    )
+    faster = gains and on_tensorflow_cpu() and hardware.has_bfloat16()
+    return "mixed_bfloat16" if faster else "float32"
 
 
 def policies(model: str, precision: str) -> list[str]:
     """Keras' policies that a precision stands for, the one to begin a training with first.
 
-    Args:
-        model: one of `models.MODELS`.
-        precision: "float32", "bfloat16", or "auto" for either, the faster one first.
+    "auto" stands for either, the faster one first.
 
     Raises:
         UserError: for another precision.

@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from cifar_helpers import files
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.training.runs import Run
@@ -20,7 +22,7 @@ def write_plan(out: str, model: str, pairs: Iterable[tuple[Recipe, int]]) -> Non
     run), `phase` (from 1), `val_accuracy` (a fraction) and `seconds_per_epoch`; the last two are
     None until an epoch is done.
     """
-    _write(out, model, [_entry(recipe, seed) for recipe, seed in pairs])
+    _write(out, model, [_entry(recipe, seed) for recipe, seed in pairs], keep_others=False)
 
 
 def note_progress(out: str, run: Run, status: str, phase: int) -> None:
@@ -43,9 +45,7 @@ def note_progress(out: str, run: Run, status: str, phase: int) -> None:
         "val_accuracy": history["val_accuracy"][-1] if seconds else None,
         "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
     }
-    key = (recipe.name, run.seed)
-    entries = {(each["recipe"], each["seed"]): each for each in _read(out, recipe.model)}
-    _write(out, recipe.model, list((entries | {key: entry}).values()))
+    _write(out, recipe.model, [entry], keep_others=True)
 
 
 def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -62,20 +62,22 @@ def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
     }
 
 
-def _path(out: str, model: str) -> Path:
-    return Path(out) / "progress" / f"{model}.json"
+def _write(out: str, model: str, entries: list[dict[str, Any]], *, keep_others: bool) -> None:
+    path = Path(out) / "progress" / f"{model}.json"
+    # It is only shown: whatever keeps it from being written must not end a training.
+    with contextlib.suppress(OSError, NotImplementedError):  # a file system without locks
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Several processes may train the same model, and each writes the others' entries too.
+        with filelock.FileLock(path.with_suffix(".lock"), timeout=5):
+            entries = [*(_read(path) if keep_others else ()), *entries]
+            rows = {(entry["recipe"], entry["seed"]): entry for entry in entries}
+            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            content = {"model": model, "trainings": list(rows.values()), "updated": now}
+            files.write_json(path, content)
 
 
-def _read(out: str, model: str) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        return json.loads(_path(out, model).read_text())["trainings"]
+        return json.loads(path.read_text())["trainings"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-
-
-def _write(out: str, model: str, entries: list[dict[str, Any]]) -> None:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    # It is only shown: whatever keeps it from being written must not end a training.
-    with contextlib.suppress(OSError):
-        content = {"model": model, "trainings": entries, "updated": now}
-        files.write_json(_path(out, model), content)

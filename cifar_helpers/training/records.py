@@ -17,16 +17,13 @@ from cifar_helpers.training.runs import Run
 def make_result(
     run: Run, validation: np.ndarray, test: np.ndarray, *, prediction_seconds: float
 ) -> Result:
-    """A finished run's record.
+    """A finished run's record with the predictions.
 
     Args:
         run: with its model.
         validation: probabilities of the validation images, `(n, classes)`.
         test: probabilities of the test images, `(n, classes)`.
         prediction_seconds: that the test images took.
-
-    Returns:
-        The record with the predictions.
     """
     splits, labels = run.splits, run.splits.test.labels
     # What is kept on disk is what is measured, so a record can be made anew from its predictions.
@@ -134,12 +131,8 @@ def _test_fields(labels: np.ndarray, probabilities: np.ndarray, class_names: tup
 def save_model(model: keras.Model, path: Path) -> None:
     """Write a network as a `.keras` file, uncompiled, whole or not at all.
 
-    Args:
-        model: of any recipe.
-        path: of the file, in a folder that is there.
-
     Raises:
-        OSError: if it cannot be written.
+        OSError: if it cannot be written, as where its folder is missing.
     """
     # A copy without the optimizer, whose state would treble the file.
     plain = keras.Model.from_config(model.get_config())

@@ -15,7 +15,7 @@ class Run:
     """A trained model and how it came about.
 
     Attributes:
-        recipe: what was asked for.
+        recipe: what was asked for, as capped and resized.
         seed: seed of the initial weights, the order of the images, augmentation and dropout.
         splits: the images, with the recipe's validation share.
         parameters_hash: names all that decides the run's outcome.
@@ -91,16 +91,10 @@ def make_run(
     deterministic: bool = False,
     earlier_rule: bool = False,
 ) -> Run:
-    """A run that has not begun, with its hashes.
+    """A run that has not begun, with its hashes; arguments as the attributes of `Run`.
 
     Args:
-        recipe: as capped and resized.
-        splits: with the recipe's validation share.
-        seed: of the run.
         weights: the backbone's, or its name for random ones; None where there is no backbone.
-        precision: Keras' policy.
-        deterministic: as of `set_seed`.
-        earlier_rule: as of `recipes.parameters_hash`.
     """
     name = partial(
         recipes.parameters_hash,

@@ -1,7 +1,7 @@
 """From a recipe to a trained network and its record."""
 
 import time
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from cifar_helpers import data, models, recipes, results
@@ -39,16 +39,13 @@ def build(
     classes: int = 10,
     precision: str = "float32",
 ) -> keras.Model:
-    """The recipe's untrained network.
+    """The recipe's untrained, uncompiled network.
 
     Args:
         recipe: names the model, its dropout and image size.
         weights: the backbone's, for transfer learning.
         classes: how many there are.
         precision: Keras' policy; "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
-
-    Returns:
-        An uncompiled model.
     """
     entry = models.MODELS[recipe.model]
     options: dict[str, Any] = {"classes": classes}
@@ -101,7 +98,8 @@ def train(
         WeightsError: if the recipe's own backbone cannot be had.
     """
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(splits))
-    weights = _own_weights(recipe, weights)
+    if recipe.backbone not in ("", getattr(weights, "backbone", weights)):
+        weights = _own_weights(recipe.backbone)
     make = partial(
         make_run, recipe, splits, seed=seed, weights=weights, deterministic=deterministic
     )
@@ -109,13 +107,13 @@ def train(
     candidates = [make(precision=policy) for policy in allowed]
     if verbose:
         print(f"{recipe.model} · {candidates[0].title}: {recipe.changes}")
-    run = next((run for run in candidates if out and run.take_record(out)), None)
+    run = _recorded(candidates, out)
     if run is None and recipes.differs_from_earlier_rule(recipe):
         earlier = [make(precision=policy, earlier_rule=True) for policy in allowed]
-        run = _of_earlier_rule(earlier, out)
+        run = _recorded(earlier, out)
+        _tell_of_earlier_rule(run, None if _begun(candidates, out) else _begun(earlier, out), out)
     if run is None:
-        begun = (run for run in candidates if out and run.checkpoint(out).exists())
-        run = next(begun, candidates[0])
+        run = _begun(candidates, out) or candidates[0]
         _train(run, weights, out, verbose)
     elif verbose:
         print_history(run)
@@ -129,27 +127,32 @@ def _train_size(splits: data.Splits) -> int:
     return 0 if every else len(splits.train_indices)
 
 
-def _own_weights(recipe: Recipe, weights: backbones.Weights | str | None):
-    """The weights of the recipe's own backbone if it names one, else the run's."""
-    given = getattr(weights, "backbone", weights)
-    return weights if recipe.backbone in ("", given) else backbones.resolve(recipe.backbone)
+@cache
+def _own_weights(backbone: str) -> backbones.Weights:
+    """The weights of a recipe's own backbone, looked for once in all trainings of a process."""
+    return backbones.resolve(backbone)
 
 
-def _of_earlier_rule(candidates: list[Run], out: str) -> Run | None:
-    """The run that has a record of the first edition; says so, or why a checkpoint is left alone."""
-    for run in candidates:
-        if out and run.take_record(out):
-            print(
-                "This record is of the earlier rule: early stopping and plateaus watched the loss "
-                "with label smoothing. It is shown, not trained anew."
-            )
-            return run
-        if out and run.checkpoint(out).exists():
-            print(
-                f"The checkpoint {run.checkpoint(out).name} is of the earlier rule, by which early "
-                "stopping watched the loss with label smoothing; training starts anew."
-            )
-    return None
+def _recorded(candidates: list[Run], out: str) -> Run | None:
+    return next((run for run in candidates if out and run.take_record(out)), None)
+
+
+def _begun(candidates: list[Run], out: str) -> Run | None:
+    return next((run for run in candidates if out and run.checkpoint(out).exists()), None)
+
+
+def _tell_of_earlier_rule(recorded: Run | None, begun: Run | None, out: str) -> None:
+    """Say that a record is of the first edition, or why a checkpoint of it is left alone."""
+    if recorded:
+        print(
+            "This record is of the earlier rule: early stopping and plateaus watched the loss "
+            "with label smoothing. It is shown, not trained anew."
+        )
+    elif begun:
+        print(
+            f"The checkpoint {begun.checkpoint(out).name} is of the earlier rule, by which early "
+            "stopping watched the loss with label smoothing; training starts anew."
+        )
 
 
 def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose: bool) -> None:
