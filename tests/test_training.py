@@ -362,6 +362,23 @@ def test_auto_takes_a_record_of_either_precision(toy_splits, tmp_path, precision
     assert found.model is None and found.result.record == made.result.record
 
 
+@pytest.mark.parametrize("place", ["float32", "mixed_bfloat16"])
+def test_auto_takes_the_record_that_has_the_rows_place(toy_splits, tmp_path, place):
+    """Not one of the other precision whose place it has taken, whichever is faster here."""
+    made = training.train(TINY.capped(1), toy_splits, seed=0, precision="float32", verbose=False)
+    result = training.evaluate(made)
+    policies = [name for name in precision.PRECISIONS.values() if name != place] + [place]
+    for policy in policies:
+        run = runs.make_run(made.recipe, made.splits, seed=0, weights=None, precision=policy)
+        record = result.record | {
+            "precision": policy,
+            "parameters_hash": run.parameters_hash,
+        }
+        results.save_result(replace(result, record=record), tmp_path)
+    found = training.train(made.recipe, toy_splits, seed=0, out=str(tmp_path), verbose=False)
+    assert found.result.record["precision"] == place
+
+
 def test_an_unknown_precision_is_refused(toy_splits):
     with pytest.raises(UserError, match="precision must be one of auto, float32, bfloat16"):
         training.train(TINY, toy_splits, seed=0, precision="float16")

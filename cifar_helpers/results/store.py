@@ -9,7 +9,7 @@ import contextlib
 import json
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -167,23 +167,25 @@ def _make_room(place: _Place, wanted: str) -> None:
 # Reading
 
 
-def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, wanted: str) -> Result | None:
-    """A row's finished record with the `parameters_hash` that is wanted, or None.
+def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, *wanted: str) -> Result | None:
+    """A row's finished record with one of the `parameters_hash` that are wanted, or None.
 
-    One whose place another has taken is moved back, with its network. A damaged one is moved to the
-    folder `earlier`.
+    That which has the row's place comes first; else one whose place another has taken is moved back,
+    with its network. A damaged one is moved to the folder `earlier`.
     """
     place = _Place(Path(out), recipe.model, recipe.name, seed)
     found = _read_wanted(place, wanted)
-    if found is None and (found := _read_wanted(place.named(wanted), wanted)):
-        _make_room(place, wanted)
-        place.named(wanted).move(place)
-        print("Its record was kept in earlier/ and is used again.")
+    for each in () if found else wanted:
+        if found := _read_wanted(place.named(each), (each,)):
+            _make_room(place, each)
+            place.named(each).move(place)
+            print("Its record was kept in earlier/ and is used again.")
+            break
     return found
 
 
-def _read_wanted(place: _Place, wanted: str) -> Result | None:
-    """The record at a place if it has the wanted parameters; a damaged one is moved away."""
+def _read_wanted(place: _Place, wanted: Sequence[str]) -> Result | None:
+    """The record at a place if it has wanted parameters; a damaged one is moved away."""
     if not place.record.exists():
         return None
     try:
@@ -192,7 +194,7 @@ def _read_wanted(place: _Place, wanted: str) -> Result | None:
         place.move(place.named("damaged"))
         print(f"{error}. It is kept as {place.named('damaged').name}; the training is done anew.")
         return None
-    return found if found.record.get("parameters_hash") == wanted else None
+    return found if found.record.get("parameters_hash") in wanted else None
 
 
 def _read_result(path: Path) -> Result:

@@ -66,11 +66,8 @@ class Run:
         """Where the run keeps its checkpoint in the folder `out`."""
         return results.checkpoint_path(out, self.recipe, self.seed, self.parameters_hash)
 
-    def take_record(self, out: str) -> bool:
-        """Fill the run from its record, if `out` has one for exactly these parameters."""
-        result = results.find_result(out, self.recipe, self.seed, self.parameters_hash)
-        if result is None:
-            return False
+    def take_record(self, result: results.Result) -> None:
+        """Fill the run from its finished record."""
         record = result.record
         self.result = result
         self.history = record["history"]
@@ -78,7 +75,6 @@ class Run:
         self.best_epoch = record["epochs"]["best"]
         self.seconds = record["seconds"]["train"]
         self.images_per_second = record["images_per_second"]
-        return True
 
 
 def make_run(

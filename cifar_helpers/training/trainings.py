@@ -134,7 +134,15 @@ def _own_weights(backbone: str) -> backbones.Weights:
 
 
 def _recorded(candidates: list[Run], out: str) -> Run | None:
-    return next((run for run in candidates if out and run.take_record(out)), None)
+    """The run that `out` has a record of; of several the one whose record has the row's place."""
+    by_hash = {run.parameters_hash: run for run in candidates}
+    first = candidates[0]
+    result = results.find_result(out, first.recipe, first.seed, *by_hash) if out else None
+    if result is None:
+        return None
+    run = by_hash[result.record["parameters_hash"]]
+    run.take_record(result)
+    return run
 
 
 def _begun(candidates: list[Run], out: str) -> Run | None:
@@ -145,8 +153,8 @@ def _tell_of_earlier_rule(recorded: Run | None, begun: Run | None, out: str) -> 
     """Say that a record is of the first edition, or why a checkpoint of it is left alone."""
     if recorded:
         print(
-            "This record is of the earlier rule: early stopping and plateaus watched the loss "
-            "with label smoothing. It is shown, not trained anew."
+            "Of the earlier rule (early stopping watched the label-smoothed loss): shown, not trained "
+            "anew."
         )
     elif begun:
         print(
