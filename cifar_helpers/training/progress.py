@@ -65,7 +65,7 @@ def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
 def _write(out: str, model: str, entries: list[dict[str, Any]], *, keep_others: bool) -> None:
     path = Path(out) / "progress" / f"{model}.json"
     # It is only shown: whatever keeps it from being written must not end a training.
-    with contextlib.suppress(OSError, NotImplementedError):  # a file system without locks
+    with contextlib.suppress(OSError, RuntimeError):  # a file system without locks
         path.parent.mkdir(parents=True, exist_ok=True)
         # Several processes may train the same model, and each writes the others' entries too.
         with filelock.FileLock(path.with_suffix(".lock"), timeout=5):
