@@ -12,6 +12,12 @@ from tiny_study import ROOT, TinyStudy
 from cifar_helpers import data
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that no process is left alone with one at the end."""
+    longest = ("test_kills.py", "test_training.py", "test_extension.py", "test_faults.py")
+    items.sort(key=lambda item: item.path.name not in longest)
+
+
 @pytest.fixture(scope="session")
 def toy_splits() -> data.Splits:
     """The toy set cut down to a few images: enough to train a step on."""
