@@ -72,8 +72,8 @@ def end(process: subprocess.Popen, family: list) -> None:
 
 def found(folder: Path) -> dict:
     """What each record says, without times and dates."""
-    changing = ("seconds", "images_per_second", "prediction_seconds_per_image", "created")
-    changing += ("history",)
+    times = ("seconds", "images_per_second", "prediction_seconds_per_image", "created")
+    changing = (*times, "history")
     rows = {}
     for result in results.load_results(folder):
         record = {name: result.record[name] for name in result.record if name not in changing}

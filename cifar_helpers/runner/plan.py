@@ -79,11 +79,14 @@ def make_plan(
     notebooks: Sequence[Notebook], options: Options, inputs: Inputs, folder: Path
 ) -> list[Job]:
     """A job for each notebook, those that read the others' records last."""
-    jobs = [_make_job(notebook, options, inputs, folder) for notebook in notebooks]
+    sources = _sources_hash(ROOT / "cifar_helpers")
+    jobs = [_make_job(notebook, options, inputs, folder, sources) for notebook in notebooks]
     return sorted(jobs, key=lambda job: job.reads_records)
 
 
-def _make_job(notebook: Notebook, options: Options, inputs: Inputs, folder: Path) -> Job:
+def _make_job(
+    notebook: Notebook, options: Options, inputs: Inputs, folder: Path, sources: str
+) -> Job:
     parameters = notebook_parameters(notebook, options, inputs, folder)
     return Job(
         name=notebook.name,
@@ -92,7 +95,7 @@ def _make_job(notebook: Notebook, options: Options, inputs: Inputs, folder: Path
         source=notebook.path.resolve(),
         output=folder / "notebooks" / f"{notebook.name}.ipynb",
         parameters=parameters,
-        inputs_hash=_inputs_hash(notebook, parameters, inputs),
+        inputs_hash=_inputs_hash(notebook, parameters, inputs, sources),
         environment=kernel_environment(options.workers, shared=not options.scheduler),
         cell_timeout=options.cell_timeout,
     )
@@ -129,8 +132,10 @@ def _relative(path: str, start: Path) -> str:
         return path
 
 
-def _inputs_hash(notebook: Notebook, parameters: dict[str, Any], inputs: Inputs) -> str:
-    read: list[Any] = [inputs.data.get("sha256"), _sources_hash(ROOT / "cifar_helpers")]
+def _inputs_hash(
+    notebook: Notebook, parameters: dict[str, Any], inputs: Inputs, sources: str
+) -> str:
+    read: list[Any] = [inputs.data.get("sha256"), sources]
     if "backbone" in notebook.types:
         read += [each["sha256"] for each in inputs.weights]
     return json_hash([notebook.code, parameters, read])

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jinja2
 
 from cifar_helpers import models, results
-from cifar_helpers.files import write_text
+from cifar_helpers.files import replace_file, write_text
 from cifar_helpers.runner.options import with_use
 from cifar_helpers.text import duration, first_line
 
@@ -157,10 +157,8 @@ def update_readme(root: Path) -> None:
     write_text(readme, with_results(readme.read_text(encoding="utf-8"), found))
     plotting.use_style()
     figure = plotting.model_comparison(narrative.comparison_rows(found))
-    (root / "docs").mkdir(exist_ok=True)
-    partial = root / "docs" / ".accuracy.partial.png"
-    figure.savefig(partial, bbox_inches="tight")
-    os.replace(partial, root / "docs" / "accuracy.png")
+    picture = root / "docs" / "accuracy.png"
+    replace_file(picture, lambda file: figure.savefig(file, format="png", bbox_inches="tight"))
 
 
 def with_results(readme: str, found: list) -> str:
