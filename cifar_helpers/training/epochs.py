@@ -66,7 +66,6 @@ class EpochLog(keras.callbacks.Callback):
             self.phase_is_over = (
                 state["stopped"] or self.epochs_in_phase >= self.run.recipe.phases[number].epochs
             )
-            model.optimizer.build(model.trainable_variables)
             _assign(model.optimizer.variables, self.restored["optimizer"])
             if self.phase_is_over and self.restored["best"]:
                 model.set_weights(self.restored["best"])
