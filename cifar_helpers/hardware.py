@@ -37,9 +37,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware, as far as Linux tells."""
-    return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
+def threads() -> int:
+    """Threads that TensorFlow computes an operation with."""
+    told = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return int(told) if told.isdigit() and int(told) else cores()
+
+
+def processor_details() -> dict[str, str]:
+    """What tells a processor from others that bear its name, as far as Linux tells."""
+    found = {name: _cpuinfo(name) for name in ("model name", "cpu family", "model\t", "flags")}
+    return found | {"machine": platform.machine(), "processor": platform.processor()}
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,9 @@
 """What the notebooks of a run read: data and weights, found once and passed on by name."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cifar_helpers import data, models, recipes
@@ -9,6 +11,7 @@ from cifar_helpers.errors import WeightsError, user_path
 from cifar_helpers.runner.notebooks import Notebook
 from cifar_helpers.runner.options import Options
 from cifar_helpers.runner.processes import run_apart
+from cifar_helpers.text import listed
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,13 @@ class Inputs:
             empty where no notebook reads data.
         weights: `backbone`, `origin`, `sha256` and `notice` of the run's backbone, then of those
             that recipes name themselves; empty where no notebook needs any.
+        precisions: what precision "auto" stands for in this run, by model; a model that is not
+            there is trained as its records say, or as the options do.
     """
 
     data: dict[str, Any]
     weights: tuple[dict[str, str], ...] = ()
+    precisions: dict[str, str] = field(default_factory=dict)
 
     @property
     def backbone(self) -> str:
@@ -34,7 +40,15 @@ class Inputs:
     @property
     def notices(self) -> list[str]:
         """A sentence on each, for the terminal."""
-        return [each["notice"] for each in (self.data, *self.weights) if each]
+        found = [each["notice"] for each in (self.data, *self.weights) if each]
+        return [*found, *self._precision_notice()]
+
+    def _precision_notice(self) -> list[str]:
+        models_by_precision: dict[str, list[str]] = {}
+        for model, precision in self.precisions.items():
+            models_by_precision.setdefault(precision, []).append(models.model_label(model))
+        each = [f"{name} ({listed(labels)})" for name, labels in models_by_precision.items()]
+        return [f"Number format: {' and '.join(each)}, as is fastest here."] if each else []
 
 
 def find_data(options: Options, notebooks: Sequence[Notebook]) -> dict[str, Any]:
@@ -118,3 +132,45 @@ def load_weights(names: list[str], weights_file: str) -> tuple[dict[str, str], .
 def absolute_path(path: str | None) -> str:
     """A path as a user writes it, made absolute; "" where there is none."""
     return str(user_path(path).resolve()) if path else ""
+
+
+def find_precisions(
+    options: Options,
+    notebooks: Sequence[Notebook],
+    folder: Path,
+    begun_with: dict[str, str],
+    environment: dict[str, str],
+) -> dict[str, str]:
+    """Settle what precision "auto" stands for, and give `Inputs.precisions`.
+
+    Args:
+        options: name a precision, or "auto".
+        notebooks: those that are to run.
+        folder: the run's. Models that it has records of, from before the choice was written down,
+            are left to them.
+        begun_with: what the run settled on in an earlier part.
+        environment: variables of the kernels, which say how many threads they have.
+
+    Raises:
+        OSError: if the process that measures was killed.
+    """
+    if options.precision not in (None, "auto"):
+        return {}
+    trained = [each.model for each in notebooks if each.model and "precision" in each.types]
+    recorded = (
+        [] if options.fresh else [path.parts[-3] for path in folder.glob("results/*/*/*.json")]
+    )
+    settled = {model: begun_with[model] for model in trained if model in begun_with}
+    unknown = [model for model in trained if model not in (*settled, *recorded)]
+    if unknown:
+        settled |= run_apart(measure_precisions, unknown, environment)
+    return settled
+
+
+def measure_precisions(trained: list[str], environment: dict[str, str]) -> dict[str, str]:
+    """Which precision is fastest for each model, in a process with those variables."""
+    os.environ.update(environment)
+    from cifar_helpers.training.precision import PRECISIONS, fastest_precision
+
+    names = {policy: name for name, policy in PRECISIONS.items()}
+    return {model: names[fastest_precision(model)] for model in trained}

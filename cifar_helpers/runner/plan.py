@@ -115,6 +115,8 @@ def notebook_parameters(
         values["dataset"] = inputs.data["dataset"]
     if inputs.backbone:
         values["backbone"] = inputs.backbone
+    if notebook.model in inputs.precisions:
+        values["precision"] = inputs.precisions[notebook.model]
     read = data.DATASETS.get(inputs.data.get("dataset", ""))
     if read is None or not read.takes_copy:
         values.pop("data_dir", None)

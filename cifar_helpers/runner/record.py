@@ -115,6 +115,7 @@ def open_record(folder: Path, options: Options, inputs: Inputs, jobs: Sequence[J
         "arguments": options.given(TABLE),
         "settings": _settings(options, inputs),
         "data": data,
+        "precisions": inputs.precisions,
         "quick": options.is_quick,
         "versions": hardware.versions(),
         "started": now(),
@@ -124,6 +125,7 @@ def open_record(folder: Path, options: Options, inputs: Inputs, jobs: Sequence[J
     if earlier:
         _check_same_settings(folder, earlier["settings"], content["settings"])
         content["started"] = earlier["started"]
+        content["precisions"] = (earlier.get("precisions") or {}) | inputs.precisions
         # Notebooks that need none do not settle anew which weights the others use.
         for name in {"weights", "own_weights"} & set(earlier.get("data") or ()):
             data.setdefault(name, earlier["data"][name])
@@ -164,10 +166,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def earlier_backbone(folder: Path) -> str:
-    """The backbone that a folder's run has settled on, "" if none."""
+def earlier_choices(folder: Path) -> tuple[str, dict[str, str]]:
+    """What a folder's run has settled on: its backbone, "" if none, and each model's precision."""
     earlier = read_record(folder) or {}
-    return ((earlier.get("data") or {}).get("weights") or {}).get("backbone", "")
+    weights = (earlier.get("data") or {}).get("weights") or {}
+    return weights.get("backbone", ""), earlier.get("precisions") or {}
 
 
 def _continued(earlier: dict[str, Any], jobs: Sequence[Job]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from cifar_helpers import models
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import progress
 from cifar_helpers.runner.execution import execute_notebook
-from cifar_helpers.runner.inputs import Inputs, find_data, find_weights
+from cifar_helpers.runner.inputs import Inputs, find_data, find_precisions, find_weights
 from cifar_helpers.runner.notebooks import choose_notebooks, find_notebooks, with_wanted_recipes
 from cifar_helpers.runner.options import TABLE, Options, check
-from cifar_helpers.runner.plan import ROOT, Job, make_plan, run_folder
+from cifar_helpers.runner.plan import ROOT, Job, kernel_environment, make_plan, run_folder
 from cifar_helpers.runner.processes import connect, open_executor, signals_interrupt
-from cifar_helpers.runner.record import Record, earlier_backbone, hold, now, open_record, shown
+from cifar_helpers.runner.record import Record, earlier_choices, hold, now, open_record, shown
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 POLL = 0.5  # seconds between looks at how far the notebooks are
@@ -65,8 +65,13 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
     notebooks = with_wanted_recipes(chosen, options.recipes, named=bool(options.notebooks))
     data = find_data(options, notebooks)
     folder = run_folder(options, data, runs_dir)
-    begun_with = "" if options.fresh else earlier_backbone(folder)
-    inputs = Inputs(data, find_weights(options, notebooks, begun_with))
+    environment = kernel_environment(options.workers, shared=not options.scheduler)
+    backbone, precisions = ("", {}) if options.fresh else earlier_choices(folder)
+    inputs = Inputs(
+        data,
+        find_weights(options, notebooks, backbone),
+        find_precisions(options, notebooks, folder, precisions, environment),
+    )
     jobs = make_plan(notebooks, options, inputs, folder)
     with (
         connect(options.scheduler) as client,

@@ -5,11 +5,12 @@ not trained again.
 """
 
 from cifar_helpers.training.feeding import feed, predict
+from cifar_helpers.training.networks import build
 from cifar_helpers.training.optimizers import WarmupDecay, compile_for
 from cifar_helpers.training.plans import plan, train_size
 from cifar_helpers.training.precision import fastest_precision
 from cifar_helpers.training.runs import Run
-from cifar_helpers.training.trainings import build, evaluate, train
+from cifar_helpers.training.trainings import evaluate, train
 
 __all__ = [
     "Run",

@@ -2,7 +2,6 @@
 
 import time
 from functools import cache, partial
-from typing import Any
 
 from cifar_helpers import data, models, recipes, results
 from cifar_helpers.backend import keras
@@ -10,6 +9,7 @@ from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.training.epochs import EpochLog, print_history
 from cifar_helpers.training.feeding import predict
+from cifar_helpers.training.networks import build
 from cifar_helpers.training.phases import check_averaging, run_phase
 from cifar_helpers.training.precision import policies
 from cifar_helpers.training.progress import note_progress
@@ -30,37 +30,6 @@ def set_seed(seed: int, *, deterministic: bool = False) -> None:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-
-
-def build(
-    recipe: Recipe,
-    weights: backbones.Weights | str | None = None,
-    *,
-    classes: int = 10,
-    precision: str = "float32",
-) -> keras.Model:
-    """The recipe's untrained, uncompiled network.
-
-    Args:
-        recipe: names the model, its dropout and image size.
-        weights: the backbone's, for transfer learning.
-        classes: how many there are.
-        precision: Keras' policy; "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
-    """
-    entry = models.MODELS[recipe.model]
-    options: dict[str, Any] = {"classes": classes}
-    if recipe.dropout is not None:
-        options["dropout"] = recipe.dropout
-    if recipe.centred:
-        options["centred"] = True
-    if entry.has_backbone:
-        options |= {"weights": weights, "image_size": recipe.image_size}
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        return getattr(models, recipe.model)(**options)
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def train(
