@@ -575,6 +575,20 @@ def test_train_size_keeps_a_balanced_part_and_the_share_of_validation(toy_splits
     assert set(small.validation_indices) < set(toy_splits.validation_indices)
 
 
+@pytest.mark.parametrize("asked, kept", [(0, 2_000), (500, 500)])
+def test_a_quick_pass_has_fewer_images_unless_a_number_is_asked_for(asked, kept):
+    splits = data.load("toy", train_size=asked, quick=True)
+    assert len(splits.train) == kept
+    used = f"{kept + len(splits.validation):,}"
+    assert splits.notice().endswith(
+        f"Of the 10,000 training images {used} are used, those held out included."
+    )
+
+
+def test_the_notice_of_a_whole_data_set_says_nothing_of_a_part(toy_splits):
+    assert toy_splits.resplit(0.1).notice() == toy_splits.source.notice()
+
+
 def test_a_train_size_beyond_what_there_is_keeps_everything(toy_splits):
     whole = toy_splits.resplit(0.1, train_size=1_000_000)
     np.testing.assert_array_equal(whole.train_indices, toy_splits.train_indices)

@@ -520,19 +520,60 @@ def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch,
     study.add("04_transfer_learning", "has_transfer_parameters")
     assert study.run("--epochs", "2") == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[1:5] == [
-        TOY["notice"],
-        "Lite0 it is.",
-        "Quick pass: every training phase is capped at 2 epochs, and each recipe is trained with "
-        "one seed.",
-        "04_transfer_learning runs at 64 and 96 pixels on 4,000 training images; add "
-        "--image-size 96 224 --train-size 8000 for the full size.",
-    ]
+    reductions = (
+        "Quick pass: every training phase is capped at 2 epochs; each recipe has one seed; there "
+        "are 2,000 training images at the most; 04_transfer_learning runs at 64 and 96 pixels. "
+        "With --full-size images are as many and as large as in the full study."
+    )
+    assert lines[1:4] == [TOY["notice"], "Lite0 it is.", reductions]
     index = (study.runs / "toy-epochs-2" / "html" / "index.html").read_text()
-    assert "Lite0 it is." in index
-    assert study.run("--epochs", "2", "--seeds", "1", "--train-size", "50") == 0
-    out = capfd.readouterr().out
-    assert "one seed" not in out and "runs at 64 and 96 pixels; add --image-size 96 224 for" in out
+    assert "Lite0 it is." in index and reductions in index
+    words = ("--seeds", "1", "--train-size", "50", "--image-size", "32")
+    assert study.run("--epochs", "2", *words) == 0
+    assert "Quick pass: every training phase is capped at 2 epochs.\n" in capfd.readouterr().out
+
+
+def test_at_full_size_a_quick_pass_is_capped_in_its_epochs_alone(study):
+    def asked(**given):
+        options = Options(full_size=True, **given).at_full_size(8_000)
+        return options.train_size, options.image_size
+
+    assert asked(epochs=5) == (8_000, (96, 224))
+    assert asked(epochs=5, train_size=70, image_size=(64,)) == (70, (64,))
+    assert asked() == asked(epochs=11) == (None, None)
+
+
+def test_a_run_settles_on_a_precision_and_keeps_it(study, monkeypatch, capfd):
+    find(monkeypatch, TOY)
+    shutil.copy(ROOT / "notebooks" / "02_vgg10.ipynb", study.notebooks)
+    seen, fastest = [], "bfloat16"
+
+    def measure(function, names, environment):
+        assert function is inputs.measure_precisions and "TF_CPP_MIN_LOG_LEVEL" in environment
+        return dict.fromkeys(names, fastest)
+
+    def execute(jobs, *_):
+        seen.append(jobs[0].parameters.get("precision", "auto"))
+
+    monkeypatch.setattr(inputs, "run_apart", measure)
+    monkeypatch.setattr(steps, "execute", execute)
+    command = ("--epochs", "1", "--no-html")
+    assert study.run(*command) == 0
+    assert "Number format: bfloat16 (VGG-10), as is fastest here." in capfd.readouterr().out
+    assert study.record("toy-epochs-1")["precisions"] == {"vgg10": "bfloat16"}
+    fastest = "float32"
+    study.run(*command)
+    study.run(*command, "--fresh")
+    study.run(*command, "--precision", "bfloat16")
+    assert seen == ["bfloat16", "bfloat16", "float32", "bfloat16"]
+    # Records from before the choice was written down stay what they are.
+    study.run(*command, "--out", "old")
+    content = json.loads((study.root / "old" / "run.json").read_text())
+    (study.root / "old" / "run.json").write_text(json.dumps({**content, "precisions": {}}))
+    (study.root / "old" / "results" / "vgg10" / "base").mkdir(parents=True)
+    (study.root / "old" / "results" / "vgg10" / "base" / "seed0.json").write_text("{}")
+    study.run(*command, "--out", "old")
+    assert seen[4:] == ["float32", "auto"]
 
 
 def test_paths_are_passed_relative_to_the_executed_notebook(study):
@@ -685,6 +726,7 @@ def test_index_shows_results_with_their_intervals():
         "arguments": {"epochs": 20, "data_dir": "/home/somebody/cifar"},
         "data": {**TOY, "real": True, "verified": True, "name": "CIFAR-10"},
         "quick": False,
+        "reductions": "",
         "versions": {"python": "3.12.1"},
         "started": "2026-01-02T03:04:05+00:00",
         "notebooks": {},

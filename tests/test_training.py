@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -274,13 +275,6 @@ def test_a_quick_pass_has_smaller_images_unless_sizes_are_asked_for():
     assert sizes(epochs=5, image_size=[96, 224]) == [96, 224, 128]
 
 
-def test_a_quick_pass_has_fewer_images_unless_a_number_is_asked_for():
-    asked = [training.train_size("transfer", 0, epochs=epochs) for epochs in (0, 5, 11)]
-    assert asked == [0, 4_000, 0]
-    assert training.train_size("transfer", 100, epochs=5) == 100
-    assert training.train_size("vgg10", 0, epochs=5) == 0
-
-
 def test_reference_rows_are_resized_by_their_place_not_by_their_names(monkeypatch):
     renamed = [
         replace(row, name={"96px": "small", "224px": "large"}.get(row.name, row.name))
@@ -444,18 +438,54 @@ def test_a_recipe_gets_the_weights_of_its_own_backbone_found_once(toy_splits, mo
     assert found == ["tiny"]
 
 
-@pytest.mark.parametrize(
-    "gains, hardware_has, expected",
-    [(True, True, "mixed_bfloat16"), (True, False, "float32"), (False, True, "float32")],
-)
-def test_bfloat16_is_fastest_where_model_and_processor_gain_from_it(
-    gains, hardware_has, expected, monkeypatch
-):
-    entry = replace(models.MODELS["vgg10"], faster_in_bfloat16=gains)
-    monkeypatch.setitem(models.MODELS, "vgg10", entry)
+@pytest.mark.parametrize("speedup, expected", [(1.04, "float32"), (1.05, "mixed_bfloat16")])
+def test_bfloat16_is_taken_where_it_is_a_twentieth_faster(speedup, expected, monkeypatch):
     monkeypatch.setattr(precision, "on_tensorflow_cpu", lambda: True)
-    monkeypatch.setattr(precision.hardware, "has_bfloat16", lambda: hardware_has)
+    monkeypatch.setattr(precision, "_speedup", lambda model: speedup)
     assert training.fastest_precision("vgg10") == expected
+    assert training.fastest_precision("transfer") == "float32"
+    monkeypatch.setattr(precision, "on_tensorflow_cpu", lambda: False)
+    assert training.fastest_precision("vgg10") == "float32"
+
+
+def test_a_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("CIFAR_HELPERS_CACHE", str(tmp_path))
+    measure = precision._speedup.__wrapped__
+    found = measure("baseline_cnn")
+    assert 0.01 < found < 10
+    monkeypatch.setattr(precision, "_measure", None)
+    assert measure("baseline_cnn") == found
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "17")
+    with pytest.raises(TypeError):  # measured anew for another number of threads
+        measure("baseline_cnn")
+
+
+def test_real_training_steps_are_compared_where_bfloat16_is_no_emulation(monkeypatch):
+    compared = []
+    monkeypatch.setattr(precision, "_compare", lambda *steps: compared.append(steps) or 0.9)
+    assert precision._measure("baseline_cnn") == 0.9
+    convolutions, steps = compared
+    for step in steps:
+        before = {name: float(value) for name, value in step().items()}
+        for _ in range(20):
+            after = step()
+        assert float(after["loss"]) < before["loss"]
+
+
+@pytest.mark.parametrize(
+    "float32, bfloat16, rounds", [(1, 4, 1), (4, 1, 3), (1.0, 1.1, precision._ROUNDS)]
+)
+def test_a_precision_that_is_clearly_behind_is_given_up(float32, bfloat16, rounds, monkeypatch):
+    clock, calls = [0.0], []
+
+    def step(seconds):
+        calls.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    steps = [partial(step, seconds) for seconds in (float32, bfloat16)]
+    assert precision._compare(*steps) == pytest.approx(float32 / bfloat16)
+    assert len(calls) == 2 * (2 + rounds)  # one compiles, one tells how many make a round
 
 
 @pytest.mark.parametrize("machine, expected", [("x86_64", "1"), ("AMD64", "1"), ("arm64", None)])

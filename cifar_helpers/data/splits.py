@@ -10,7 +10,7 @@ import numpy as np
 
 from cifar_helpers.data.sets import DATASETS, Contents, DataSet, Split, dataset_by_label
 from cifar_helpers.errors import DataError, DataUnavailable, UserError
-from cifar_helpers.text import listed
+from cifar_helpers.text import count, listed
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,12 @@ class Splits:
         """The validation images, gathered once."""
         return self.pool.take(self.validation_indices)
 
+    def notice(self) -> str:
+        """A few sentences for the top of a page: where the images are from, and how many are used."""
+        used, all_images = len(self.train) + len(self.validation), len(self.pool)
+        part = f"Of the {count(all_images)} training images {count(used)} are used, those held out included."
+        return " ".join(filter(None, (self.source.notice(), part if used < all_images else "")))
+
     def resplit(self, validation_fraction: float, *, train_size: int = 0) -> "Splits":
         """The same images with another share held out, by the same seed.
 
@@ -101,6 +107,7 @@ def load(
     data_dir: str | os.PathLike = "",
     validation_fraction: float = 0.1,
     train_size: int = 0,
+    quick: bool = False,
     seed: int = 0,
 ) -> Splits:
     """A data set as training, validation and test images.
@@ -118,6 +125,7 @@ def load(
         train_size: training images kept at the most, balanced over the classes to within one, and
             as large a part of the validation images; 0 for all. The test set is the same whatever
             it is.
+        quick: without a `train_size`, keep as many as are enough for a quick pass.
         seed: decides which images are held out.
 
     Raises:
@@ -126,6 +134,7 @@ def load(
     """
     entry, contents, reason = _read(dataset, os.fspath(data_dir))
     _check(entry, contents)
+    train_size = train_size or (entry.quick_train_size if quick else 0)
     pool, test, class_names = contents.train, contents.test, tuple(contents.class_names)
     train, validation = _divide(pool.labels, validation_fraction, train_size, seed)
     source = Source(

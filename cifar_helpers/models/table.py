@@ -22,7 +22,6 @@ class Model:
         seeds: one training of each recipe per seed in the full study.
         has_backbone: whether it stands on one of `BACKBONES`, and is fine-tuned in phases.
         may_use_bfloat16: whether precision "auto" tries bfloat16.
-        quick_train_size: training images of a quick pass, at the most; 0 for all.
         quick_image_size: image sizes in pixels of the first and the last reference recipe in a
             quick pass; () for the recipes' own.
     """
@@ -35,7 +34,6 @@ class Model:
     seeds: tuple[int, ...] = (0,)
     has_backbone: bool = False
     may_use_bfloat16: bool = True
-    quick_train_size: int = 0
     quick_image_size: tuple[int, ...] = ()
 
 
@@ -102,7 +100,6 @@ MODELS: dict[str, Model] = by_name(
         has_backbone=True,
         # The forward pass of an EfficientNet was slower in bfloat16 even where processors have it.
         may_use_bfloat16=False,
-        quick_train_size=4_000,
         quick_image_size=(64, 96),
     ),
 )

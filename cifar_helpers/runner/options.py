@@ -25,6 +25,11 @@ _REFERENCE_SIZES = [
     for recipe in recipes.RECIPES
     if recipe.reference and models.MODELS[recipe.model].has_backbone
 ]
+_QUICK_TRAIN_SIZES = ", ".join(
+    f"{each.quick_train_size} of {each.subject}"
+    for each in data.DATASETS.values()
+    if each.quick_train_size
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,8 @@ class Options:
 
     epochs: int | None = _option(
         "cap on the epochs of every training phase (default: as each recipe says); up to "
-        f"{QUICK_EPOCHS}, each recipe has one seed, and notebook 04 works on smaller images and "
-        "fewer of them",
+        f"{QUICK_EPOCHS}, each recipe has one seed and fewer training images, and notebook 04 "
+        "works on smaller ones",
         metavar="N",
         least=1,
         use="parameter settings",
@@ -97,6 +102,9 @@ class Options:
         choices=("auto", "float32", "bfloat16"),
         use="parameter name settings",
     )
+    full_size: bool = _option(
+        f"all training images, at the recipes' sizes, also with up to {QUICK_EPOCHS} epochs", False
+    )
     image_size: tuple[int, ...] | None = _option(
         "input sizes of the two transfer-learning reference recipes (default: "
         f"{_REFERENCE_SIZES[0]} {_REFERENCE_SIZES[-1]})",
@@ -125,7 +133,8 @@ class Options:
         use="parameter",
     )
     train_size: int | None = _option(
-        "training images kept at the most, as many of each class (default: all)",
+        "training images kept at the most, as many of each class (default: all; with up to "
+        f"{QUICK_EPOCHS} epochs {_QUICK_TRAIN_SIZES})",
         metavar="N",
         least=10,
         use="parameter name settings",
@@ -164,6 +173,13 @@ class Options:
     def is_quick(self) -> bool:
         """Whether the cap on the epochs makes it a quick pass."""
         return recipes.is_quick(self.epochs or 0)
+
+    def at_full_size(self, images: int) -> "Options":
+        """With what `full_size` stands for: how many training images there are, and how large."""
+        if not self.full_size or not self.is_quick:
+            return self
+        sizes = self.image_size or TABLE["image_size"].default
+        return replace(self, train_size=self.train_size or images, image_size=sizes)
 
     def given(self, names: Iterable[str]) -> dict[str, Any]:
         """Those of `names` that were given, as plain values."""

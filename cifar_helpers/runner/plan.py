@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cifar_helpers import data
+from cifar_helpers import data, models
 from cifar_helpers.errors import user_path
 from cifar_helpers.files import json_hash
 from cifar_helpers.hardware import cores
@@ -99,6 +99,29 @@ def _make_job(
         environment=kernel_environment(options.workers, shared=not options.scheduler),
         cell_timeout=options.cell_timeout,
     )
+
+
+def describe_reductions(options: Options, inputs: Inputs, jobs: Sequence[Job]) -> str:
+    """What there is less of in a quick pass than in the full study, and how to have it whole."""
+    if not options.is_quick:
+        return ""
+    cap = "1 epoch" if options.epochs == 1 else f"{options.epochs} epochs"
+    reductions = [f"every training phase is capped at {cap}"]
+    if not options.seeds:
+        reductions.append("each recipe has one seed")
+    read = data.DATASETS.get(inputs.data.get("dataset", ""))
+    fewer = read and 0 < read.quick_train_size < inputs.data["images"] and not options.train_size
+    if read and fewer:
+        reductions.append(f"there are {read.quick_train_size:,} training images at the most")
+    for job in jobs:
+        sizes = models.MODELS[job.model].quick_image_size if job.model else ()
+        if sizes and not options.image_size:
+            reductions.append(f"{job.name} runs at {' and '.join(map(str, sizes))} pixels")
+            fewer = True
+    full = (
+        " With --full-size images are as many and as large as in the full study." if fewer else ""
+    )
+    return f"Quick pass: {'; '.join(reductions)}.{full}"
 
 
 def notebook_parameters(

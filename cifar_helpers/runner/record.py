@@ -17,7 +17,7 @@ from cifar_helpers import files, hardware
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner.inputs import Inputs
 from cifar_helpers.runner.options import TABLE, Options
-from cifar_helpers.runner.plan import Job
+from cifar_helpers.runner.plan import Job, describe_reductions
 
 LOCK = "run.lock"
 # What a run leaves, with room to spare: records, pages, networks, and the checkpoints on the way.
@@ -117,6 +117,7 @@ def open_record(folder: Path, options: Options, inputs: Inputs, jobs: Sequence[J
         "data": data,
         "precisions": inputs.precisions,
         "quick": options.is_quick,
+        "reductions": describe_reductions(options, inputs, jobs),
         "versions": hardware.versions(),
         "started": now(),
         "finished": None,

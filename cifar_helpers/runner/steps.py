@@ -9,13 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cifar_helpers import models
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import progress
 from cifar_helpers.runner.execution import execute_notebook
 from cifar_helpers.runner.inputs import Inputs, find_data, find_precisions, find_weights
 from cifar_helpers.runner.notebooks import choose_notebooks, find_notebooks, with_wanted_recipes
-from cifar_helpers.runner.options import TABLE, Options, check
+from cifar_helpers.runner.options import Options, check
 from cifar_helpers.runner.plan import ROOT, Job, kernel_environment, make_plan, run_folder
 from cifar_helpers.runner.processes import connect, open_executor, signals_interrupt
 from cifar_helpers.runner.record import Record, earlier_choices, hold, now, open_record, shown
@@ -64,6 +63,7 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
     options = check(options, chosen)
     notebooks = with_wanted_recipes(chosen, options.recipes, named=bool(options.notebooks))
     data = find_data(options, notebooks)
+    options = options.at_full_size(data.get("images", 0))
     folder = run_folder(options, data, runs_dir)
     environment = kernel_environment(options.workers, shared=not options.scheduler)
     backbone, precisions = ("", {}) if options.fresh else earlier_choices(folder)
@@ -81,7 +81,7 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
         record = open_record(folder, options, inputs, jobs)
         idle = [notebook.name for notebook in chosen if notebook not in notebooks]
         with _stopped_if_interrupted(record, jobs):
-            _announce(folder, options, inputs, jobs, idle)
+            _announce(record, inputs, idle)
             execute(jobs, record, executor, workers)
         record.finish()
         return _report(record, jobs, html=options.html)
@@ -195,35 +195,11 @@ def _describe_failure(entry: dict[str, Any]) -> str:
     return f"{where}{cell['error']}: {cell['message']}"
 
 
-def _announce(
-    folder: Path, options: Options, inputs: Inputs, jobs: Sequence[Job], idle: Sequence[str]
-) -> None:
-    lines = [f"Run folder: {shown(folder)}", *inputs.notices]
+def _announce(record: Record, inputs: Inputs, idle: Sequence[str]) -> None:
+    lines = [f"Run folder: {shown(record.folder)}", *inputs.notices]
     lines += [f"{name} is left out: it has none of the recipes asked for." for name in idle]
-    if options.is_quick:
-        cap = "1 epoch" if options.epochs == 1 else f"{options.epochs} epochs"
-        seeds = "" if options.seeds else ", and each recipe is trained with one seed"
-        lines.append(f"Quick pass: every training phase is capped at {cap}{seeds}.")
-        lines += [_describe_reductions(job, options, inputs) for job in jobs]
+    lines.append(record.content["reductions"])
     print("\n".join(filter(None, lines)), flush=True)
-
-
-def _describe_reductions(job: Job, options: Options, inputs: Inputs) -> str:
-    """What else is less in a quick pass of a notebook's model, and how to have it whole."""
-    model = models.MODELS.get(job.model or "")
-    reductions = []
-    if model and model.quick_image_size and not options.image_size:
-        sizes = " and ".join(str(size) for size in model.quick_image_size)
-        full = " ".join(str(size) for size in TABLE["image_size"].default)
-        reductions.append((f"at {sizes} pixels", f"--image-size {full}"))
-    images = inputs.data.get("images", float("inf"))
-    if model and 0 < model.quick_train_size < images and not options.train_size:
-        few = f"on {model.quick_train_size:,} training images"
-        reductions.append((few, f"--train-size {images}"))
-    if not reductions:
-        return ""
-    words, flags = (" ".join(each) for each in zip(*reductions, strict=True))
-    return f"{job.name} runs {words}; add {flags} for the full size."
 
 
 def _report(record: Record, jobs: Sequence[Job], *, html: bool) -> int:

@@ -1,4 +1,4 @@
-"""Which trainings a notebook does, and on how many images."""
+"""Which trainings a notebook does."""
 
 from dataclasses import replace
 
@@ -60,20 +60,6 @@ def plan(
     if out:
         write_plan(out, model, pairs)
     return pairs
-
-
-def train_size(model: str, train_size: int = 0, *, epochs: int = 0) -> int:
-    """How many images to train on.
-
-    Args:
-        model: one of `models.MODELS`.
-        train_size: what was asked for; 0 for all, in a quick pass for the model's own number.
-        epochs: as of `plan`.
-
-    Returns:
-        A number for `data.load`; 0 for all.
-    """
-    return train_size or (models.MODELS[model].quick_train_size if recipes.is_quick(epochs) else 0)
 
 
 def _check_numbers(seeds, epochs: int, image_size) -> None:
