@@ -15,7 +15,7 @@ from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Phase
-from cifar_helpers.training import optimizers, phases, precision, runs, trainings
+from cifar_helpers.training import features, optimizers, phases, precision, runs, trainings
 
 
 @pytest.fixture(scope="module")
@@ -420,6 +420,21 @@ def test_without_label_smoothing_there_is_no_earlier_rule(toy_splits, tmp_path, 
     again = training.train(recipe, toy_splits, **options)
     assert again.model is None and not again.earlier_rule
     assert "earlier rule" not in capsys.readouterr().out
+
+
+def test_one_epoch_of_the_head_computes_of_each_image_the_view_that_it_shows(toy_splits):
+    def first_epoch(epochs):
+        phase = replace(TRANSFER.phases[0], epochs=epochs)
+        run = runs.make_run(TRANSFER, toy_splits, seed=3, weights="tiny", precision="float32")
+        keras.utils.set_random_seed(0)
+        run.model = training.build(TRANSFER, "tiny")
+        batches, _, _ = features.phase_inputs(run, phase, epoch=0)
+        return len(batches.views), [batches[index][0] for index in range(len(batches))]
+
+    (views_of_one, one), (views_of_two, two) = first_epoch(1), first_epoch(2)
+    assert (views_of_one, views_of_two) == (1, 2)
+    for batch, same in zip(one, two, strict=True):
+        np.testing.assert_array_equal(batch, same)
 
 
 def test_a_recipe_gets_the_weights_of_its_own_backbone_found_once(toy_splits, monkeypatch):

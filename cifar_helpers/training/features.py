@@ -34,6 +34,9 @@ def phase_inputs(
         if phase.unfrozen == 0 or (phase.unfrozen and views is not None):
             trunk, tail = models.split(model)
             images = [train.images, train.images[:, :, ::-1]][: views or 2]
+            if phase.epochs == 1 and len(images) == 2:  # only one of an image's two is seen
+                mirrored = shown_view(run.seed, len(train), epoch)[:, None, None, None]
+                images = [np.where(mirrored, images[1], images[0])]
             batches = ViewBatches(
                 [_activations(run, trunk, view) for view in images], train.labels, **options
             )
@@ -64,6 +67,11 @@ def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray
     return cache.cached(key, compute)
 
 
+def shown_view(seed: int, images: int, epoch: int) -> np.ndarray:
+    """Which of its two views, 0 or 1, an epoch shows of each image; the next one shows the other."""
+    return (np.random.default_rng(seed).integers(0, 2, size=images) + epoch) % 2
+
+
 class ViewBatches(data.Batches):
     """Batches of activations: each epoch, each image's activations of one of its views.
 
@@ -77,12 +85,10 @@ class ViewBatches(data.Batches):
     def __init__(self, views: list[np.ndarray], labels: np.ndarray, batch_size: int, **options):
         self.views = views
         super().__init__(views[0], labels, batch_size, **options)
-        self._first = np.random.default_rng(self.seed).integers(0, 2, size=len(labels))
 
     def _take(self, chosen: np.ndarray) -> np.ndarray:
-        # The same alternation as of flipped images: two epochs in a row show both views.
-        view = (self._first[chosen] + self.epoch) % len(self.views)
         taken = self.views[0][chosen]
         if len(self.views) > 1:
-            taken[view == 1] = self.views[1][chosen[view == 1]]
+            second = shown_view(self.seed, len(self.labels), self.epoch)[chosen] == 1
+            taken[second] = self.views[1][chosen[second]]
         return taken
