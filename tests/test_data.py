@@ -575,7 +575,7 @@ def test_train_size_keeps_a_balanced_part_and_the_share_of_validation(toy_splits
     assert set(small.validation_indices) < set(toy_splits.validation_indices)
 
 
-@pytest.mark.parametrize("asked, kept", [(0, 2_000), (500, 500)])
+@pytest.mark.parametrize("asked, kept", [(0, 1_500), (500, 500)])
 def test_a_quick_pass_has_fewer_images_unless_a_number_is_asked_for(asked, kept):
     splits = data.load("toy", train_size=asked, quick=True)
     assert len(splits.train) == kept

@@ -522,7 +522,7 @@ def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch,
     lines = capfd.readouterr().out.splitlines()
     reductions = (
         "Quick pass: every training phase is capped at 2 epochs; each recipe has one seed; there "
-        "are 2,000 training images at the most; 04_transfer_learning runs at 64 and 96 pixels. "
+        "are 1,500 training images at the most; 04_transfer_learning runs at 64 and 96 pixels. "
         "With --full-size images are as many and as large as in the full study."
     )
     assert lines[1:4] == [TOY["notice"], "Lite0 it is.", reductions]

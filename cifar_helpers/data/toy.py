@@ -8,7 +8,7 @@ import numpy as np
 
 from cifar_helpers.data.sets import Contents, Split
 
-TRAIN_IMAGES, TEST_IMAGES = 10_000, 2_000
+TRAIN_IMAGES, TEST_IMAGES = 10_000, 1_000
 SIZE = 32
 
 _CHUNK = 200  # pictures drawn at a time, so that what is worked on stays in the processor's cache

@@ -27,8 +27,9 @@ def plan(
         seeds: one training each; empty for the model's own seeds, in a quick pass for seed 0.
         epochs: cap on the epochs of every phase; 0 for the recipes' own. See `recipes.is_quick`.
         image_size: for transfer learning, sizes in pixels of the first and the last reference
-            recipe; no recipe runs larger than the larger of them. Empty for the recipes' own, in a
-            quick pass for the model's smaller ones.
+            recipe, the smaller one first. Other recipes shrink as the first one does, and are no
+            larger than the last. Empty for the recipes' own, in a quick pass for the model's
+            smaller ones.
         backbone: for transfer learning, the one that `backbones.resolve` found: reference rows are
             fine-tuned otherwise where it is not the published one.
         out: the run's folder; the plan is left there for whoever shows progress.
@@ -72,10 +73,13 @@ def _check_numbers(seeds, epochs: int, image_size) -> None:
 
 
 def _resized(recipe: Recipe, image_size: list[int] | tuple[int, ...]) -> Recipe:
-    rows = [row.name for row in recipes.of_model(recipe.model) if row.group == "reference"]
+    rows = [row for row in recipes.of_model(recipe.model) if row.group == "reference"]
     first, last = image_size[0], image_size[-1]
-    sizes = {rows[-1]: last, rows[0]: first} if rows else {}
-    size = sizes.get(recipe.name, min(recipe.image_size, max(image_size)))
+    sizes = {rows[-1].name: last, rows[0].name: first} if rows else {}
+    # The others shrink as the first reference recipe does, to a multiple of 32 pixels.
+    share = min(1, first / rows[0].image_size) if rows else 1
+    shrunk = max(32, 32 * int(share * recipe.image_size / 32))
+    size = sizes.get(recipe.name, min(shrunk, last))
     if size == recipe.image_size:
         return recipe
     changes = recipe.changes.replace(f"{recipe.image_size} px", f"{size} px")
