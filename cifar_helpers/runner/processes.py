@@ -95,13 +95,18 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # Unlike the default, SystemExit lets nbclient shut its kernel down.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _end_worker)
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
     # What they have to say is in the outcome; on the terminal it would cut through the display.
     # asyncio tells of nbclient's watch over a kernel that is being shut down.
     for name in ("papermill", "asyncio"):
         logging.getLogger(name).addHandler(logging.NullHandler())
+
+
+def _end_worker(*_) -> None:
+    """Unlike what the signal does by default, let the kernel be shut down, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _end_with_the_runner() -> None:
