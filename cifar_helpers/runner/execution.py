@@ -40,6 +40,8 @@ def execute_notebook(job: Job) -> dict:
         partial.unlink(missing_ok=True)
         return {"seconds": round(time.monotonic() - started, 1), "failed_cell": failed}
     job.failed.unlink(missing_ok=True)
+    with contextlib.suppress(PermissionError):  # on Windows, where its kernel still has it open
+        job.log.unlink(missing_ok=True)
     return {"seconds": round(time.monotonic() - started, 1)}
 
 
@@ -98,16 +100,15 @@ def _end_ahead(manager: Any, job: Job) -> None:
 @contextlib.contextmanager
 def _kernel(job: Job) -> Iterator[Any]:
     """The manager of a notebook's kernel: the one that was started ahead, or one for the block."""
-    manager = _ahead.get(job.name)
-    if manager and _wait_for(manager.is_alive):
+    ahead = _ahead.get(job.name)
+    manager = ahead if ahead and _wait_for(ahead.is_alive) else _kernel_manager()
+    with contextlib.ExitStack() as stack:
+        stack.callback(_end_kernel, manager, job)
+        if manager is not ahead:
+            _start_kernel(manager, job)
         yield manager
-        return
-    manager = _kernel_manager()
-    try:
-        _start_kernel(manager, job)
-        yield manager
-    finally:
-        _end_kernel(manager, job)
+        if manager is ahead:  # and nothing has failed
+            stack.pop_all()
 
 
 def _kernel_manager(*arguments: str) -> Any:
@@ -148,12 +149,12 @@ def _start_kernel(manager: Any, job: Job) -> None:
 
 
 def _end_kernel(manager: Any, job: Job) -> None:
-    """End the process; its log is kept beside a failed notebook, if there is anything in it."""
+    """End the process if it still runs; its log is removed if there is nothing in it."""
     if manager.has_kernel:
         _wait_for(manager.shutdown_kernel)
     if manager.opened:
         manager.opened.stop_channels()
-    if job.log.exists() and not (job.failed.exists() and job.log.stat().st_size):
+    if job.log.exists() and job.log.stat().st_size == 0:
         job.log.unlink()
 
 
