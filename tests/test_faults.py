@@ -225,7 +225,8 @@ def test_a_notebook_needs_no_kernel_that_was_started_ahead(sleepy, environment, 
     assert {name for name in names if name.startswith("02")} == {"02_records.ipynb"}
 
 
-def test_a_kernel_whose_notebook_is_skipped_ends(study):
+def test_a_kernel_whose_notebook_is_skipped_ends(study, monkeypatch):
+    monkeypatch.setattr(steps, "SETTLED", 0)
     study.add("01_records", "records_its_parameters")
     study.add("05_lists", "lists_what_ran")
     assert study.run("--no-html") == 0

@@ -22,6 +22,7 @@ from cifar_helpers.runner.record import Record, earlier_backbone, hold, now, ope
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 POLL = 0.5  # seconds between looks at how far the notebooks are
+SETTLED = 6.0  # seconds into a notebook when it has imported what it needs: the next one may too
 
 
 def run(
@@ -115,9 +116,10 @@ def execute(jobs: Sequence[Job], record: Record, executor: Executor, workers: in
                 while waiting and len(running) < workers:
                     job = waiting.pop(0)
                     running[_start(job, record, executor)] = job, time.monotonic()
-                    following = waiting or [each for each in jobs if each.reads_records > last]
-                    if workers == 1 and following:
-                        _prepare(following[0], executor)
+                following = waiting or [each for each in jobs if each.reads_records > last]
+                settled = any(time.monotonic() - begun > SETTLED for _, begun in running.values())
+                if workers == 1 and following and settled:
+                    _prepare(following[0], executor)
                 show([_row(job, record) for job in jobs])
                 ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
                 for future in ended:
