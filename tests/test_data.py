@@ -398,10 +398,19 @@ def test_without_a_copy_cifar10_fails_with_what_was_tried():
         data.load("cifar10")
 
 
-def test_toy_ignores_copies_and_makes_no_folder(small_toy_set, tmp_path):
+def test_toy_ignores_copies_and_makes_no_folder_for_one(small_toy_set, tmp_path):
     splits = data.load("toy", data_dir=tmp_path / "nothing_here")
     assert splits.source.name == "toy set" and splits.source.reason == ""
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "nothing_here").exists()
+
+
+def test_the_toy_set_is_drawn_once_and_the_same_from_the_cache(small_toy_set, monkeypatch):
+    drawn = data.load("toy")
+    monkeypatch.setattr(toy, "draw", None)
+    kept = data.load("toy")
+    assert kept.source == drawn.source
+    for split in (kept.pool, kept.test):
+        assert split.images.flags.writeable and split.labels.dtype == np.int64
 
 
 def test_an_unknown_dataset_is_refused():

@@ -178,6 +178,69 @@ def test_a_killed_kernel_fails_its_notebook_alone(sleepy, environment):
     assert awake(sleepy) == 0
 
 
+# The kernel that is started ahead of its notebook's turn
+
+
+@pytest.fixture
+def ahead(sleepy, environment):
+    """The study whose first notebook sleeps, and the file by which the second one's kernel tells."""
+    path = sleepy.root / "ahead.pid"
+    module = f"import os, pathlib\npathlib.Path({str(path)!r}).write_text(str(os.getpid()))\n"
+    (sleepy.root / "tells_its_kernel.py").write_text(module)
+    environment["PYTHONPATH"] += os.pathsep + str(sleepy.root)
+    source = sleepy.notebooks / "02_records.ipynb"
+    source.write_text(source.read_text().replace("import json", "import json, tells_its_kernel"))
+    return path
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+def test_a_kernel_that_waits_for_its_turn_ends_with_the_runner(sleepy, environment, ahead, name):
+    with running(sleepy, environment) as process:
+        _wait_for(ahead)
+        assert sleepy.statuses() == {"01_sleeps": "running", "02_records": "waiting"}
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert int(ahead.read_text()) in [each.pid for each in family]
+        os.kill(process.pid, getattr(signal, name))
+        process.communicate(timeout=120)
+        _, alive = psutil.wait_procs(family, timeout=60)
+    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
+    assert not list(sleepy.runs.glob("full/notebooks/02*"))
+
+
+@pytest.mark.parametrize("victim", ["nobody", "the kernel", "its process"])
+def test_a_notebook_needs_no_kernel_that_was_started_ahead(sleepy, environment, ahead, victim):
+    with running(sleepy, environment) as process:
+        _wait_for(ahead)
+        waiting = psutil.Process(int(ahead.read_text()))
+        if victim != "nobody":
+            (waiting if victim == "the kernel" else waiting.parent()).kill()
+            assert is_gone(ahead)
+        ahead.unlink()
+        os.kill(int(kernel_file(sleepy).read_text()), signal.SIGKILL)
+        _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (1, "")
+    assert sleepy.statuses() == {"01_sleeps": "failed", "02_records": "finished"}
+    assert ahead.exists() == (victim != "nobody")  # whether another kernel had to import it
+    names = {path.name for path in (sleepy.runs / "full" / "notebooks").iterdir()}
+    assert {name for name in names if name.startswith("02")} == {"02_records.ipynb"}
+
+
+def test_a_kernel_whose_notebook_is_skipped_ends(study, monkeypatch):
+    monkeypatch.setattr(steps, "SETTLED", 0)
+    study.add("01_records", "records_its_parameters")
+    study.add("05_lists", "lists_what_ran")
+    assert study.run("--no-html") == 0
+    source = study.notebooks / "01_records.ipynb"
+    source.write_text(source.read_text().replace('epochs:\\"', 'cap:\\"'))
+    before = psutil.Process().children(recursive=True)
+    assert study.run("--no-html") == 0
+    assert len(study.seen("full")) == 2
+    after = psutil.Process().children(recursive=True)
+    assert [each for each in after if each not in before and each.is_running()] == []
+    names = {path.name for path in (study.runs / "full" / "notebooks").iterdir()}
+    assert names == {"01_records.ipynb", "05_lists.ipynb"}
+
+
 # Other systems
 
 

@@ -8,6 +8,7 @@ import sys
 import types
 from pathlib import Path
 
+import papermill
 import pytest
 from tiny_study import ROOT, TinyStudy, is_gone
 
@@ -454,16 +455,54 @@ def test_notebooks_without_a_wanted_recipe_are_left_out(study):
         notebooks.with_wanted_recipes(known, ("224px",), named=False)
 
 
-def test_help_needs_no_tensorflow():
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["--help"], 0),
+        (["--epochs", "five"], 2),
+        (["--seeds", "1", "1"], 2),
+        (["-p", "epoch=3"], 2),
+        (["--notebooks", "1", "-p", "train_size=few"], 2),
+    ],
+)
+def test_help_and_refusals_import_nothing_that_takes_long(words, status):
     program = (
         "import sys, run_all\n"
-        "try:\n    run_all.main(['--help'])\nexcept SystemExit:\n"
-        "    heavy = {'tensorflow', 'keras', 'papermill', 'pandas', 'scipy'} & set(sys.modules)\n"
-        "    sys.exit(len(heavy))"
+        "try:\n    status = run_all.main(sys.argv[1:])\n"
+        "except SystemExit as stop:\n    status = stop.code\n"
+        "heavy = {'tensorflow', 'keras', 'papermill', 'nbformat', 'pandas', 'matplotlib', 'scipy'}\n"
+        "print(status, *(heavy & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "--cell-timeout" in done.stdout
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == str(status)
+    assert ("--cell-timeout" in done.stdout) == (status == 0)
+
+
+def test_parameters_are_those_that_papermill_finds(tmp_path):
+    for path in sorted(ROOT.glob("**/notebooks/*.ipynb")):
+        found = papermill.inspect_notebook(path)
+        types = {name: each["inferred_type_name"] for name, each in found.items()}
+        assert notebooks.Notebook(path).types == types
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (
+            ["epochs: int = 0", "import os\nfrom a import b", "import c"],
+            "import os\nfrom a import b\nimport c",
+        ),
+        (["import os\nos.environ['KERAS_BACKEND'] = 'jax'\nimport keras"], "import os"),
+        (["import os", "%env KERAS_BACKEND=jax", "import keras"], "import os"),
+        (["1 + 1"], ""),
+    ],
+)
+def test_what_a_notebook_begins_with_is_imported_ahead(tmp_path, cells, expected):
+    sources = [{"cell_type": "code", "metadata": {}, "source": cell} for cell in cells]
+    path = tmp_path / "01_imports.ipynb"
+    path.write_text(json.dumps({"cells": sources}))
+    assert notebooks.Notebook(path).first_imports == expected
 
 
 # Data

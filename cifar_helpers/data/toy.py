@@ -4,8 +4,12 @@ What makes them hard is what makes photographs hard: the thing lies anywhere, tu
 small, in any colours, before a busy background and partly hidden.
 """
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 
+from cifar_helpers.cache import cached
 from cifar_helpers.data.sets import Contents, Split
 
 TRAIN_IMAGES, TEST_IMAGES = 10_000, 1_000
@@ -242,7 +246,7 @@ def _draw_chunk(label: int, count: int, rng: np.random.Generator) -> np.ndarray:
 
 def draw(count: int, rng: np.random.Generator) -> Split:
     """Draw pictures in random order, balanced over the ten classes to within one."""
-    labels = rng.permutation(np.arange(count, dtype=np.int64) % len(CLASS_NAMES))
+    labels = _labels(count, rng)
     images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)
     for label in range(len(CLASS_NAMES)):
         members = np.flatnonzero(labels == label)
@@ -252,7 +256,19 @@ def draw(count: int, rng: np.random.Generator) -> Split:
     return Split(images, labels)
 
 
+def _labels(count: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.permutation(np.arange(count, dtype=np.int64) % len(CLASS_NAMES))
+
+
 def read(data_dir: str) -> Contents:
     """The toy set, the same each time, whatever copy is named."""
-    train, test = (np.random.default_rng(seed) for seed in np.random.SeedSequence(0).spawn(2))
-    return Contents(draw(TRAIN_IMAGES, train), draw(TEST_IMAGES, test), CLASS_NAMES)
+    train, test = np.random.SeedSequence(0).spawn(2)
+    return Contents(_kept(TRAIN_IMAGES, train), _kept(TEST_IMAGES, test), CLASS_NAMES)
+
+
+def _kept(count: int, seed: np.random.SeedSequence) -> Split:
+    """Drawn once and kept in the cache: it takes seconds."""
+    drawing = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    key = {"toy set": drawing, "numpy": np.__version__, "count": count, "seed": seed.spawn_key}
+    images = cached(key, lambda: draw(count, np.random.default_rng(seed)).images)
+    return Split(np.array(images), _labels(count, np.random.default_rng(seed)))

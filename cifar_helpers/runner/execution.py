@@ -1,11 +1,16 @@
 """One notebook in one kernel."""
 
+import atexit
 import contextlib
 import os
+import signal
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import indent
+from typing import Any
 
-from cifar_helpers.runner.notebooks import literal_path
+from cifar_helpers.runner.notebooks import Notebook, literal_path
 from cifar_helpers.runner.plan import Job
 from cifar_helpers.text import first_line
 
@@ -35,7 +40,8 @@ def execute_notebook(job: Job) -> dict:
         partial.unlink(missing_ok=True)
         return {"seconds": round(time.monotonic() - started, 1), "failed_cell": failed}
     job.failed.unlink(missing_ok=True)
-    job.log.unlink(missing_ok=True)
+    with contextlib.suppress(PermissionError):  # on Windows, where its kernel still has it open
+        job.log.unlink(missing_ok=True)
     return {"seconds": round(time.monotonic() - started, 1)}
 
 
@@ -49,13 +55,13 @@ def _papermill(job: Job, partial: Path, reached: dict) -> None:
         if "injected-parameters" in cell.metadata.get("tags", []):
             reached["injected"] = 1
 
-    with _kernel_log(job.log) as log:
+    with _kernel(job) as manager:
         papermill.execute_notebook(
             literal_path(job.source),
             literal_path(partial),
             parameters=job.parameters,
             kernel_name="python3",
-            kernel_manager_class=_kernel_manager(job, log),
+            km=manager,
             progress_bar=False,
             start_timeout=START_TIMEOUT,
             iopub_timeout=IOPUB_TIMEOUT,
@@ -64,43 +70,99 @@ def _papermill(job: Job, partial: Path, reached: dict) -> None:
         )
 
 
-def _kernel_manager(job: Job, log) -> type:
-    """The manager of a kernel of this interpreter, whatever "python3" is elsewhere on the machine.
+# Kernels
 
-    Starting it here, not through papermill's `cwd`, also leaves this process's folder alone, so
-    that a cluster's worker may run notebooks in threads.
+# Those that were started ahead of their notebooks' turn, by these; they end with this process.
+_ahead: dict[str, Any] = {}
+
+
+def start_ahead(job: Job) -> None:
+    """Start a notebook's kernel before its turn: it imports what the notebook will begin with.
+
+    `execute_notebook` then uses it in the same process, and the kernel ends with that: TensorFlow
+    takes a second or two to go, in which the next notebook can already run.
     """
+    source = indent(Notebook(job.source).first_imports or "pass", "    ")
+    # What goes wrong here goes wrong in the notebook again, and is told there.
+    quietly = f"try:\n{source}\nexcept BaseException:\n    pass"
+    manager = _kernel_manager(f"--IPKernelApp.exec_lines=exec({quietly!r}, {{}})")
+    atexit.register(_end_ahead, manager, job)
+    _start_kernel(manager, job)
+    _ahead[job.name] = manager
+    import papermill  # noqa: F401
+
+
+def _end_ahead(manager: Any, job: Job) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it can ask for no more than this
+    _end_kernel(manager, job)
+
+
+@contextlib.contextmanager
+def _kernel(job: Job) -> Iterator[Any]:
+    """The manager of a notebook's kernel: the one that was started ahead, or one for the block."""
+    ahead = _ahead.get(job.name)
+    manager = ahead if ahead and _wait_for(ahead.is_alive) else _kernel_manager()
+    with contextlib.ExitStack() as stack:
+        stack.callback(_end_kernel, manager, job)
+        if manager is not ahead:
+            _start_kernel(manager, job)
+        yield manager
+        if manager is ahead:  # and nothing has failed
+            stack.pop_all()
+
+
+def _kernel_manager(*arguments: str) -> Any:
+    """The manager of a kernel of this interpreter, whatever "python3" is elsewhere on the machine."""
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
+    # Only errors: a warning would stand in the log of every kernel.
+    arguments = ("--log-level=ERROR", "--HistoryManager.hist_file=:memory:", *arguments)
+
     class InterpreterKernelManager(AsyncKernelManager):
+        opened = None
+
         @property
         def kernel_spec(self):
-            # Only errors: a warning would stand in the log of every kernel.
-            return KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=ERROR"]))
+            return KernelSpec(**get_kernel_dict(extra_arguments=list(arguments)))
 
-        async def start_kernel(self, **options):  # type: ignore[override]
-            options |= {
-                "cwd": str(job.output.parent),
-                "env": {**os.environ, **job.environment},
-                "stdout": log,
-                "stderr": log,
-            }
-            await super().start_kernel(**options)
+        def client(self, **options):
+            # nbclient leaves it open where it has not started the kernel itself.
+            self.opened = super().client(**options)
+            return self.opened
 
-    return InterpreterKernelManager
+    return InterpreterKernelManager(kernel_name="python3")
 
 
-@contextlib.contextmanager
-def _kernel_log(path: Path):
-    """A file for the kernel's last words; removed if there were none."""
-    try:
-        with open(path, "wb") as file:
-            yield file
-    finally:
-        if path.exists() and path.stat().st_size == 0:
-            path.unlink()
+def _start_kernel(manager: Any, job: Job) -> None:
+    """Start the process; what it writes outside the notebook goes to the job's log.
+
+    Its folder is set here, not through papermill's `cwd`, which changes this process's: a cluster's
+    worker may run notebooks in threads.
+    """
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, **job.environment}
+    with open(job.log, "wb") as log:
+        folder = str(job.output.parent)
+        _wait_for(manager.start_kernel, cwd=folder, env=environment, stdout=log, stderr=log)
+
+
+def _end_kernel(manager: Any, job: Job) -> None:
+    """End the process if it still runs; its log is removed if there is nothing in it."""
+    if manager.has_kernel:
+        _wait_for(manager.shutdown_kernel)
+    if manager.opened:
+        manager.opened.stop_channels()
+    if job.log.exists() and job.log.stat().st_size == 0:
+        job.log.unlink()
+
+
+def _wait_for(function: Callable[..., Any], **options: Any) -> Any:
+    """What a manager's method gives in the end."""
+    from jupyter_client.utils import run_sync
+
+    return run_sync(function)(**options)
 
 
 def _keep(partial: Path, target: Path, reached: dict | None = None, error=None) -> None:

@@ -1,6 +1,9 @@
 """The study's notebooks: which there are, what they train, and which parameters they take."""
 
+import ast
+import contextlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +12,10 @@ from pathlib import Path
 from cifar_helpers import models, recipes
 from cifar_helpers.errors import UserError
 from cifar_helpers.text import closest, listed
+
+# Wherever nbformat is imported, jsonschema would import this if it is installed, which takes more
+# than a second; it checks a kind of text that no notebook's schema has.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,13 @@ class Notebook:
             "".join(cell["source"]) for cell in self.content["cells"] if cell["cell_type"] == "code"
         ]
 
+    @property
+    def parameters(self) -> str:
+        """The source of its parameters cell, "" if it has none."""
+        cells = self.content["cells"]
+        tagged = (each for each in cells if "parameters" in each["metadata"].get("tags", []))
+        return "".join(next(tagged, {"source": ""})["source"])
+
     @cached_property
     def content(self) -> dict:
         """The notebook, as stored."""
@@ -53,11 +67,30 @@ class Notebook:
 
     @cached_property
     def types(self) -> dict[str, str]:
-        """The annotated type of each parameter, by name, in the order of the parameters cell."""
-        import papermill  # here, because it takes a second and --help needs none of it
+        """The annotated type of each parameter, by name, in the order of the parameters cell.
 
-        found = papermill.inspect_notebook(literal_path(self.path))
-        return {name: parameter["inferred_type_name"] for name, parameter in found.items()}
+        As `papermill.inspect_notebook` gives them, without the time that its import takes.
+        """
+        found = {}
+        with contextlib.suppress(SyntaxError):  # which the run will show
+            for node in ast.parse(self.parameters).body:
+                if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                    found[node.target.id] = ast.unparse(node.annotation)
+                elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                    found[node.targets[0].id] = "None"
+        return found
+
+    @property
+    def first_imports(self) -> str:
+        """The imports that its code begins with, after the parameters."""
+        imports = []
+        with contextlib.suppress(SyntaxError):  # more than plain Python, such as %env
+            for node in (each for cell in self.code for each in ast.parse(cell).body):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    imports.append(ast.unparse(node))
+                elif imports:
+                    break
+        return "\n".join(imports)
 
 
 def literal_path(path: Path) -> str:

@@ -19,17 +19,46 @@ from cifar_helpers.text import first_line
 STOP_TIMEOUT = 15  # seconds that a worker has to end its kernel
 
 
-class _Processes(Executor):
+class Processes(Executor):
     """Runs each call in a process of its own, so that the death of one is nobody else's."""
 
+    def __init__(self) -> None:
+        self._next: ProcessPoolExecutor | None = None
+        self._others = set(multiprocessing.active_children())
+
+    @property
+    def workers(self) -> set:
+        """The processes that have not ended."""
+        return set(multiprocessing.active_children()) - self._others
+
+    def prepare(self, function: Callable[..., Any], /, *arguments: Any) -> None:
+        """Start the next call's process and call a function in it, unless that was done before."""
+        if self._next is None:
+            self._next = _one_process()
+            self._next.submit(function, *arguments)
+
     def submit(self, function, /, *args, **kwargs) -> Future:
-        """Start the process; it ends with the call."""
-        pool = ProcessPoolExecutor(
-            1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
-        )
-        future = pool.submit(function, *args, **kwargs)
+        """Call a function in the process that was prepared, or a new one; it ends with the call."""
+        pool, self._next = self._next or _one_process(), None
+        try:
+            future = pool.submit(function, *args, **kwargs)
+        except BrokenExecutor:  # killed while it waited
+            pool = _one_process()
+            future = pool.submit(function, *args, **kwargs)
         pool.shutdown(wait=False)
         return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the process that was prepared for a call that did not come."""
+        if self._next:
+            self._next.shutdown(wait)
+            self._next = None
+
+
+def _one_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
+    )
 
 
 @contextlib.contextmanager
@@ -42,19 +71,22 @@ def open_executor(client: Any, workers: int) -> Iterator[tuple[Executor, int]]:
     """
     if client is not None:
         yield client.get_executor(pure=False), sum(client.nthreads().values())
-    else:
-        with _local_executor() as executor:
-            yield executor, workers
+        return
+    with _local_executor() as executor:
+        yield executor, workers
+        executor.shutdown()
+        for worker in executor.workers:  # their kernels are on their way out
+            worker.join(STOP_TIMEOUT)
 
 
 @contextlib.contextmanager
-def _local_executor() -> Iterator[Executor]:
+def _local_executor() -> Iterator[Processes]:
     """Processes of this machine; on an interruption they end their kernels before this returns."""
-    before = set(multiprocessing.active_children())
+    executor = Processes()
     try:
-        yield _Processes()
+        yield executor
     except BaseException:
-        _stop(set(multiprocessing.active_children()) - before)
+        _stop(executor.workers)
         raise
 
 
@@ -63,13 +95,18 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # Unlike the default, SystemExit lets nbclient shut its kernel down.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _end_worker)
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
     # What they have to say is in the outcome; on the terminal it would cut through the display.
     # asyncio tells of nbclient's watch over a kernel that is being shut down.
     for name in ("papermill", "asyncio"):
         logging.getLogger(name).addHandler(logging.NullHandler())
+
+
+def _end_worker(*_) -> None:
+    """Unlike what the signal does by default, let the kernel be shut down, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _end_with_the_runner() -> None:

@@ -11,16 +11,17 @@ from typing import Any
 
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import progress
-from cifar_helpers.runner.execution import execute_notebook
+from cifar_helpers.runner.execution import execute_notebook, start_ahead
 from cifar_helpers.runner.inputs import Inputs, find_data, find_precisions, find_weights
 from cifar_helpers.runner.notebooks import choose_notebooks, find_notebooks, with_wanted_recipes
 from cifar_helpers.runner.options import Options, check
 from cifar_helpers.runner.plan import ROOT, Job, kernel_environment, make_plan, run_folder
-from cifar_helpers.runner.processes import connect, open_executor, signals_interrupt
+from cifar_helpers.runner.processes import Processes, connect, open_executor, signals_interrupt
 from cifar_helpers.runner.record import Record, earlier_choices, hold, now, open_record, shown
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 POLL = 0.5  # seconds between looks at how far the notebooks are
+SETTLED = 6.0  # seconds into a notebook when it has imported what it needs: the next one may too
 
 
 def run(
@@ -120,6 +121,10 @@ def execute(jobs: Sequence[Job], record: Record, executor: Executor, workers: in
                 while waiting and len(running) < workers:
                     job = waiting.pop(0)
                     running[_start(job, record, executor)] = job, time.monotonic()
+                following = waiting or [each for each in jobs if each.reads_records > last]
+                settled = any(time.monotonic() - begun > SETTLED for _, begun in running.values())
+                if workers == 1 and following and settled:
+                    _prepare(following[0], executor)
                 show([_row(job, record) for job in jobs])
                 ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -138,7 +143,14 @@ def _start(job: Job, record: Record, executor: Executor) -> Future:
         parameters=job.parameters,
         parameters_hash=record.job_hash(job),
     )
+    _prepare(job, executor)
     return executor.submit(execute_notebook, job)
+
+
+def _prepare(job: Job, executor: Executor) -> None:
+    """Start a notebook's kernel, of this machine, so that it has imported TensorFlow by its turn."""
+    if isinstance(executor, Processes):
+        executor.prepare(start_ahead, job)
 
 
 def _end(job: Job, record: Record, future: Future, seconds: float) -> None:
