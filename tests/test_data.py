@@ -584,9 +584,9 @@ def test_train_size_keeps_a_balanced_part_and_the_share_of_validation(toy_splits
     assert set(small.validation_indices) < set(toy_splits.validation_indices)
 
 
-@pytest.mark.parametrize("asked, kept", [(0, 1_500), (500, 500)])
-def test_a_quick_pass_has_fewer_images_unless_a_number_is_asked_for(asked, kept):
-    splits = data.load("toy", train_size=asked, quick=True)
+@pytest.mark.parametrize("asked, share, kept", [(0, 1, 2_400), (0, 0.5, 1_200), (500, 1, 500)])
+def test_a_quick_pass_has_fewer_images_unless_a_number_is_asked_for(asked, share, kept):
+    splits = data.load("toy", train_size=asked, quick=share)
     assert len(splits.train) == kept
     used = f"{kept + len(splits.validation):,}"
     assert splits.notice().endswith(

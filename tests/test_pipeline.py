@@ -560,9 +560,9 @@ def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch,
     assert study.run("--epochs", "2") == 0
     lines = capfd.readouterr().out.splitlines()
     reductions = (
-        "Quick pass: every training phase is capped at 2 epochs; each recipe has one seed; there "
-        "are 1,500 training images at the most; 04_transfer_learning runs at 64 and 96 pixels. "
-        "With --full-size images are as many and as large as in the full study."
+        "Quick pass: every training phase is capped at 2 epochs; each recipe has one seed; "
+        "04_transfer_learning on 1,200 training images at 64 pixels. --full-size takes all images, "
+        "as large as in the full study."
     )
     assert lines[1:4] == [TOY["notice"], "Lite0 it is.", reductions]
     index = (study.runs / "toy-epochs-2" / "html" / "index.html").read_text()
@@ -598,7 +598,7 @@ def test_a_run_settles_on_a_precision_and_keeps_it(study, monkeypatch, capfd):
     monkeypatch.setattr(steps, "execute", execute)
     command = ("--epochs", "1", "--no-html")
     assert study.run(*command) == 0
-    assert "Number format: bfloat16 (VGG-10), as is fastest here." in capfd.readouterr().out
+    assert "Precision auto stands for bfloat16 (VGG-10) here." in capfd.readouterr().out
     assert study.record("toy-epochs-1")["precisions"] == {"vgg10": "bfloat16"}
     fastest = "float32"
     study.run(*command)

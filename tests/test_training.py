@@ -271,8 +271,14 @@ def test_a_quick_pass_has_smaller_images_unless_sizes_are_asked_for():
         return [recipe.image_size for recipe, _ in plan]
 
     assert sizes() == sizes(epochs=11) == [96, 224, 128]
-    assert sizes(epochs=5) == [64, 96, 64]
+    assert sizes(epochs=5) == [64, 64, 64]
     assert sizes(epochs=5, image_size=[96, 224]) == [96, 224, 128]
+
+
+def test_a_quick_pass_has_a_share_of_the_images_that_the_model_names():
+    shares = [training.quick_share("transfer", epochs) for epochs in (0, 5, 11)]
+    assert shares == [0, models.MODELS["transfer"].quick_share, 0]
+    assert training.quick_share("vgg10", 5) == 1
 
 
 def test_reference_rows_are_resized_by_their_place_not_by_their_names(monkeypatch):

@@ -58,7 +58,7 @@ class DataSet:
         limits: a sentence for the top of every page about it; "" if there is nothing to warn of.
         fallback: whether "auto" ends with it.
         takes_copy: whether the user may name a copy (`data_dir`).
-        quick_train_size: training images of a quick pass, at the most; 0 for all.
+        quick_train_size: training images of a quick pass, at the most.
     """
 
     name: str
@@ -69,7 +69,7 @@ class DataSet:
     limits: str = ""
     fallback: bool = False
     takes_copy: bool = False
-    quick_train_size: int = 0
+    quick_train_size: int = 5_000
 
 
 # "auto" is the first one, or where that cannot be had the one that is marked as fallback.
@@ -83,7 +83,6 @@ DATASETS: dict[str, DataSet] = {
             reader="cifar_helpers.data.cifar10:read",
             real=True,
             takes_copy=True,
-            quick_train_size=5_000,
         ),
         DataSet(
             name="toy",
@@ -93,7 +92,7 @@ DATASETS: dict[str, DataSet] = {
             limits="Toy run: the images are drawn, not CIFAR-10, and no accuracy below says anything "
             "about CIFAR-10.",
             fallback=True,
-            quick_train_size=1_500,
+            quick_train_size=2_400,
         ),
     )
 }

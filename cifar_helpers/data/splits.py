@@ -107,7 +107,7 @@ def load(
     data_dir: str | os.PathLike = "",
     validation_fraction: float = 0.1,
     train_size: int = 0,
-    quick: bool = False,
+    quick: float = 0.0,
     seed: int = 0,
 ) -> Splits:
     """A data set as training, validation and test images.
@@ -125,7 +125,8 @@ def load(
         train_size: training images kept at the most, balanced over the classes to within one, and
             as large a part of the validation images; 0 for all. The test set is the same whatever
             it is.
-        quick: without a `train_size`, keep as many as are enough for a quick pass.
+        quick: without a `train_size`, keep this share of the images that are enough for a quick
+            pass; 0 for all.
         seed: decides which images are held out.
 
     Raises:
@@ -134,7 +135,7 @@ def load(
     """
     entry, contents, reason = _read(dataset, os.fspath(data_dir))
     _check(entry, contents)
-    train_size = train_size or (entry.quick_train_size if quick else 0)
+    train_size = train_size or round(quick * entry.quick_train_size)
     pool, test, class_names = contents.train, contents.test, tuple(contents.class_names)
     train, validation = _divide(pool.labels, validation_fraction, train_size, seed)
     source = Source(

@@ -20,7 +20,7 @@ _CHUNK = 200  # pictures drawn at a time, so that what is worked on stays in the
 # How hard it is; chosen so that networks rank as on CIFAR-10 after a quick pass. A network without
 # batch normalisation stays at chance for epochs where most of its inputs are far from zero, where
 # light and dark tones may change places, or where things turn further: so it is dusk.
-_SCALE, _TURN = (0.5, 1.0), 0.65  # of the picture; radians either way
+_SCALE, _TURN = (0.5, 1.0), 0.55  # of the picture; radians either way
 _GROUND, _SCRAP = (5, 70), (20, 110)
 _MAIN, _LIGHT, _DARK = (120, 245), (140, 245), (5, 80)  # of the thing's three tones
 _SCRAPS_BEHIND, _SCRAPS_BEFORE = 5, 1

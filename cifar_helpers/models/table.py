@@ -22,6 +22,7 @@ class Model:
         seeds: one training of each recipe per seed in the full study.
         has_backbone: whether it stands on one of `BACKBONES`, and is fine-tuned in phases.
         may_use_bfloat16: whether precision "auto" tries bfloat16.
+        quick_share: of the data set's training images of a quick pass, in (0, 1].
         quick_image_size: image sizes in pixels of the first and the last reference recipe in a
             quick pass; () for the recipes' own.
     """
@@ -34,6 +35,7 @@ class Model:
     seeds: tuple[int, ...] = (0,)
     has_backbone: bool = False
     may_use_bfloat16: bool = True
+    quick_share: float = 1.0
     quick_image_size: tuple[int, ...] = ()
 
 
@@ -100,7 +102,8 @@ MODELS: dict[str, Model] = by_name(
         has_backbone=True,
         # The forward pass of an EfficientNet was slower in bfloat16 even where processors have it.
         may_use_bfloat16=False,
-        quick_image_size=(64, 96),
+        quick_share=0.5,
+        quick_image_size=(64,),
     ),
 )
 

@@ -48,7 +48,7 @@ class Inputs:
         for model, precision in self.precisions.items():
             models_by_precision.setdefault(precision, []).append(models.model_label(model))
         each = [f"{name} ({listed(labels)})" for name, labels in models_by_precision.items()]
-        return [f"Number format: {' and '.join(each)}, as is fastest here."] if each else []
+        return [f"Precision auto stands for {' and '.join(each)} here."] if each else []
 
 
 def find_data(options: Options, notebooks: Sequence[Notebook]) -> dict[str, Any]:

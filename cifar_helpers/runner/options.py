@@ -26,9 +26,7 @@ _REFERENCE_SIZES = [
     if recipe.reference and models.MODELS[recipe.model].has_backbone
 ]
 _QUICK_TRAIN_SIZES = ", ".join(
-    f"{each.quick_train_size} of {each.subject}"
-    for each in data.DATASETS.values()
-    if each.quick_train_size
+    f"{each.quick_train_size} of {each.subject}" for each in data.DATASETS.values()
 )
 
 
@@ -134,7 +132,7 @@ class Options:
     )
     train_size: int | None = _option(
         "training images kept at the most, as many of each class (default: all; with up to "
-        f"{QUICK_EPOCHS} epochs {_QUICK_TRAIN_SIZES})",
+        f"{QUICK_EPOCHS} epochs {_QUICK_TRAIN_SIZES}, half as many in notebook 04)",
         metavar="N",
         least=10,
         use="parameter name settings",

@@ -14,6 +14,7 @@ from cifar_helpers.hardware import cores
 from cifar_helpers.runner.inputs import Inputs, absolute_path
 from cifar_helpers.runner.notebooks import Notebook
 from cifar_helpers.runner.options import Options
+from cifar_helpers.text import listed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -109,19 +110,20 @@ def describe_reductions(options: Options, inputs: Inputs, jobs: Sequence[Job]) -
     reductions = [f"every training phase is capped at {cap}"]
     if not options.seeds:
         reductions.append("each recipe has one seed")
+    shorter: dict[str, list[str]] = {}
     read = data.DATASETS.get(inputs.data.get("dataset", ""))
-    fewer = read and 0 < read.quick_train_size < inputs.data["images"] and not options.train_size
-    if read and fewer:
-        reductions.append(f"there are {read.quick_train_size:,} training images at the most")
     for job in jobs:
-        sizes = models.MODELS[job.model].quick_image_size if job.model else ()
-        if sizes and not options.image_size:
-            reductions.append(f"{job.name} runs at {' and '.join(map(str, sizes))} pixels")
-            fewer = True
-    full = (
-        " With --full-size images are as many and as large as in the full study." if fewer else ""
-    )
-    return f"Quick pass: {'; '.join(reductions)}.{full}"
+        entry, words = models.MODELS.get(job.model or ""), []
+        if entry and read and not options.train_size:
+            images = round(entry.quick_share * read.quick_train_size)
+            words.append(f"on {images:,} training images")
+        if entry and entry.quick_image_size and not options.image_size:
+            words.append(f"at {' and '.join(map(str, entry.quick_image_size))} pixels")
+        if words:
+            shorter.setdefault(" ".join(words), []).append(job.name)
+    reductions += [f"{listed(names)} {words}" for words, names in shorter.items()]
+    full = "--full-size takes all images, as large as in the full study."
+    return f"Quick pass: {'; '.join(reductions)}. {full if shorter else ''}".rstrip()
 
 
 def notebook_parameters(

@@ -4,11 +4,10 @@ A training that was interrupted resumes after its last finished epoch; one whose
 not trained again.
 """
 
-from cifar_helpers.recipes import is_quick
 from cifar_helpers.training.feeding import feed, predict
 from cifar_helpers.training.networks import build
 from cifar_helpers.training.optimizers import WarmupDecay, compile_for
-from cifar_helpers.training.plans import plan
+from cifar_helpers.training.plans import plan, quick_share
 from cifar_helpers.training.precision import fastest_precision
 from cifar_helpers.training.runs import Run
 from cifar_helpers.training.trainings import evaluate, train
@@ -21,8 +20,8 @@ __all__ = [
     "evaluate",
     "fastest_precision",
     "feed",
-    "is_quick",
     "plan",
     "predict",
+    "quick_share",
     "train",
 ]

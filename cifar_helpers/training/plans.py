@@ -63,6 +63,11 @@ def plan(
     return pairs
 
 
+def quick_share(model: str, epochs: int) -> float:
+    """The `quick` of `data.load`: a model's share in a quick pass, 0 where the epochs make it none."""
+    return models.MODELS[model].quick_share if recipes.is_quick(epochs) else 0.0
+
+
 def _check_numbers(seeds, epochs: int, image_size) -> None:
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f"seeds must be different whole numbers from 0 up; received {seeds}.")
