@@ -58,7 +58,8 @@ class DataSet:
         limits: a sentence for the top of every page about it; "" if there is nothing to warn of.
         fallback: whether "auto" ends with it.
         takes_copy: whether the user may name a copy (`data_dir`).
-        quick_train_size: training images of a quick pass, at the most.
+        quick_train_size: training images of a quick pass, at the most. With a number that leaves
+            few images for the last batch, batch norms end on the statistics of those few.
     """
 
     name: str
@@ -69,7 +70,7 @@ class DataSet:
     limits: str = ""
     fallback: bool = False
     takes_copy: bool = False
-    quick_train_size: int = 5_000
+    quick_train_size: int = 6_000
 
 
 # "auto" is the first one, or where that cannot be had the one that is marked as fallback.
