@@ -10,6 +10,7 @@ from cifar_helpers import files
 from cifar_helpers.runner import report
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+LETTERS = "ABCDEFGHIJ"  # of the machines
 MISSING = "–"
 
 
@@ -26,9 +27,7 @@ def section(machines: dict) -> str:
         machines: the JSON.
     """
     names = "\n".join(
-        f"- **{letter}**: {name}; TensorFlow {entry['versions']['tensorflow']}, "
-        f"Keras {entry['versions']['keras']}, PyTorch {entry['versions'].get('torch', 'none')}"
-        for letter, (name, entry) in zip("ABCDEFGH", machines.items(), strict=False)
+        _name(letter, *item) for letter, item in zip(LETTERS, machines.items(), strict=False)
     )
     about = (
         "Variants of the same work alternate on the same machine, and each ratio is the median of "
@@ -44,6 +43,13 @@ def section(machines: dict) -> str:
     return "\n" + "\n\n".join(parts) + "\n"
 
 
+def _name(letter: str, name: str, entry: dict) -> str:
+    versions = entry["versions"]
+    pytorch = versions.get("torch", "").split("+")[0] or "none"
+    text = f"- **{letter}**: {name}; TensorFlow {versions['tensorflow']}, Keras {versions['keras']}"
+    return f"{text}, PyTorch {pytorch}. {entry.get('note', '')}".rstrip()
+
+
 def _table(lines: list[list[str]]) -> str:
     lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -53,7 +59,7 @@ def _training_table(machines: dict) -> str:
     heads = ["images a second", "machine", "ours", "format", "fastest PyTorch", "ours / PyTorch"]
     lines = [[*heads, "ours / stock Keras", "ours / as it comes", "ours / ours, other format"]]
     for name, task in TASKS.items():
-        for letter, entry in zip("ABCDEFGH", machines.values(), strict=False):
+        for letter, entry in zip(LETTERS, machines.values(), strict=False):
             if name in entry.get("training", {}):
                 lines.append([task.label, letter, *_cells(entry["training"][name])])
     return _table(lines)
@@ -100,7 +106,7 @@ def _times(slow: dict | None, fast: dict) -> str:
 def _beside_table(machines: dict) -> str:
     lines = [["two trainings beside each other", "machine", "one", "two", "two / one"]]
     for name, task in TASKS.items():
-        for letter, entry in zip("ABCDEFGH", machines.values(), strict=False):
+        for letter, entry in zip(LETTERS, machines.values(), strict=False):
             found = entry.get("beside", {}).get(name)
             if found:
                 one, two = found["seconds"]["one"], found["seconds"]["two"]
@@ -113,7 +119,7 @@ def _beside_table(machines: dict) -> str:
 
 def _other_figures(machines: dict) -> str:
     lines = []
-    for letter, entry in zip("ABCDEFGH", machines.values(), strict=False):
+    for letter, entry in zip(LETTERS, machines.values(), strict=False):
         lines += [f"- {letter}, {text}" for text in _texts(entry)]
     return "\n".join(lines)
 

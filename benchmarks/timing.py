@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 
 Work = Callable[[float], float | None]
-SLOW, PARTS = 3.0, 200
+SLOW, PARTS = 3.0, 50
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -29,22 +29,26 @@ def alternate(
         works: each takes a number of steps, and may return the seconds to be counted for it.
         steps: of one round.
         rounds: how many.
-        rivals: of works that are given up where a 200th of a round takes them `SLOW` times as long
-            as this other one, as a number format does that the processor has to emulate.
+        rivals: of works that are given up where a 50th of a round takes them `SLOW` times as long as
+            this earlier one, or where that was given up: a number format that the processor has to
+            emulate is hopeless.
 
     Returns:
         A list a work; that of one given up is empty.
     """
     rivals = rivals or {}
-    first, taken = {}, {}
+    first: dict[str, float] = {}
     for name, work in works.items():
         part = steps / PARTS if rivals else steps
+        if name in rivals and rivals[name] not in first:
+            continue
         work(part)  # compiles, fills caches
         first[name] = min(_counted(work, part) for _ in range(2)) if rivals else 0.0
-        taken[name] = []
-    kept = [name for name in works if first[name] <= SLOW * first[rivals.get(name, name)]]
+        if first[name] > SLOW * first[rivals.get(name, name)]:
+            del first[name]
+    taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
-        for name in kept:
+        for name in first:
             taken[name].append(_counted(works[name], steps))
     return taken
 

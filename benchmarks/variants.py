@@ -58,10 +58,16 @@ def ours(task: Task, precision: str) -> Work:
     """The study's way, in one of Keras' policies."""
     network = build(task, precision)
     if not task.trains:
-        return lambda steps: training.predict(network, images_of(task, steps)[0])
+        return partial(_predict, network, task)
     recipe = recipe_of(task)
+    if _has_backbone(task):
+        network = models.fold_frozen(network)
     training.compile_for(network, recipe.phases[0], task.steps, recipe.label_smoothing)
     return partial(_fit, network, task)
+
+
+def _predict(network: keras.Model, task: Task, steps: float) -> None:
+    training.predict(network, images_of(task, steps)[0])
 
 
 def stock(task: Task, precision: str) -> Work:

@@ -56,7 +56,7 @@ TASKS = {
 
 def images_of(task: Task, steps: float) -> tuple[np.ndarray, np.ndarray]:
     """Random images and labels for so many steps, or for a part of one."""
-    return random_images(math.ceil(task.batch * steps))
+    return random_images(max(2, math.ceil(task.batch * steps)))
 
 
 @lru_cache
