@@ -170,6 +170,23 @@ def test_the_two_parts_of_a_split_make_the_whole_network(transfer, layers, image
     )
 
 
+def test_a_network_with_its_frozen_part_folded_trains_the_same_layers(transfer, images):
+    model = transfer
+    models.fine_tune(model, layers=30)
+    folded = models.fold_frozen(model)
+    assert folded.trainable_variables == model.trainable_variables
+    assert folded.count_params() < model.count_params()  # a batch norm has four, a bias is one
+    assert models.multiply_adds(folded) == models.multiply_adds(model)
+    expected = model.predict(images, verbose=0)
+    np.testing.assert_allclose(folded.predict(images, verbose=0), expected, atol=1e-5)
+
+
+def test_a_network_without_a_frozen_part_is_not_folded():
+    model = models.transfer("efficientnet-lite0", image_size=32)
+    models.fine_tune(model, layers=None)
+    assert models.fold_frozen(model) is model
+
+
 def test_a_frozen_backbone_is_cut_at_its_pooled_features():
     trunk, _ = models.split(models.transfer("efficientnet-lite0", image_size=32))
     assert trunk.output.shape == (None, 1280)

@@ -7,6 +7,7 @@ training time. Depthwise convolution gets its kernel's gradient from matrix prod
 own makes a step of fine-tuning EfficientNet-Lite0 take 1.3 times as long.
 """
 
+from collections import Counter
 from functools import lru_cache
 
 import numpy as np
@@ -179,6 +180,55 @@ def rebuild(model: keras.Model, inputs: keras.KerasTensor) -> keras.KerasTensor:
         copy.set_weights(layer.get_weights())
         tensors[id(layer.output)] = outputs
     return tensors[id(model.output)]
+
+
+def fold_norms(model: keras.Model) -> keras.Model:
+    """A frozen copy of a network for inference, its batch norms folded into the convolutions.
+
+    A convolution followed by a batch norm in inference mode is a convolution with other weights and
+    a bias. The numbers agree as far as rounding allows.
+
+    Args:
+        model: with convolutions and `InferenceBatchNormalization`, as `rebuild` makes it.
+    """
+    reads = [tensor for layer in model.layers[1:] for tensor in keras.tree.flatten(layer.input)]
+    readers = Counter(id(tensor) for tensor in reads)
+    inputs = keras.layers.Input(model.input.shape[1:], dtype=model.input.dtype)
+    tensors = {id(model.input): inputs}
+    convolutions: dict[int, keras.Layer] = {}
+    for layer in model.layers[1:]:
+        if isinstance(layer, InferenceBatchNormalization) and id(layer.input) in convolutions:
+            tensors[id(layer.output)] = _folded(convolutions[id(layer.input)], layer, tensors)
+            continue
+        if _is_foldable(layer) and readers[id(layer.output)] == 1:
+            convolutions[id(layer.output)] = layer
+        copy = type(layer).from_config(layer.get_config())
+        tensors[id(layer.output)] = copy(
+            keras.tree.map_structure(lambda tensor: tensors[id(tensor)], layer.input)
+        )
+        copy.set_weights(layer.get_weights())
+    folded = keras.Model(inputs, tensors[id(model.output)], name=model.name)
+    folded.trainable = False
+    return folded
+
+
+def _is_foldable(layer: keras.Layer) -> bool:
+    """Whether it is a convolution and nothing else."""
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    plain = isinstance(layer, kinds) and not layer.use_bias
+    return plain and layer.activation is keras.activations.linear
+
+
+def _folded(convolution: keras.Layer, norm: keras.Layer, tensors: dict) -> keras.KerasTensor:
+    """The outputs of a convolution with a bias, that computes what the two do."""
+    gamma, beta, mean, variance = norm.get_weights()
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    copy = type(convolution).from_config({**convolution.get_config(), "use_bias": True})
+    outputs = copy(tensors[id(convolution.input)])
+    depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
+    kernel = convolution.get_weights()[0] * (scale[:, np.newaxis] if depthwise else scale)
+    copy.set_weights([kernel, beta - mean * scale])
+    return outputs
 
 
 def _for_inference(layer: keras.Layer) -> keras.Layer:

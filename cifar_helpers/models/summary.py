@@ -33,6 +33,8 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 def _layer_multiply_adds(layer: keras.Layer) -> int:
+    if isinstance(layer, keras.Model):
+        return multiply_adds(layer)
     if isinstance(layer, layers.Dense):
         return math.prod(layer.kernel.shape)
     if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):

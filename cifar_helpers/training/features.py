@@ -43,7 +43,10 @@ def phase_inputs(
             held_out = _activations(run, trunk, validation.images)
             return batches, tail, in_order(tail, held_out, validation.labels)
     batches = data.Batches(train.images, train.labels, policy=run.recipe.augmentation, **options)
-    return batches, model, in_order(model, validation.images, validation.labels)
+    held_out = in_order(model, validation.images, validation.labels)
+    if models.MODELS[run.recipe.model].has_backbone:
+        model = models.fold_frozen(model)
+    return batches, model, held_out
 
 
 def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray:
