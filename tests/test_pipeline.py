@@ -561,7 +561,7 @@ def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch,
     lines = capfd.readouterr().out.splitlines()
     reductions = (
         "Quick pass: every training phase is capped at 2 epochs; each recipe has one seed; "
-        "04_transfer_learning on 1,200 training images at 64 pixels. --full-size takes all images, "
+        "04_transfer_learning on 1,200 training images at 96 pixels. --full-size takes all images, "
         "as large as in the full study."
     )
     assert lines[1:4] == [TOY["notice"], "Lite0 it is.", reductions]

@@ -271,7 +271,7 @@ def test_a_quick_pass_has_smaller_images_unless_sizes_are_asked_for():
         return [recipe.image_size for recipe, _ in plan]
 
     assert sizes() == sizes(epochs=11) == [96, 224, 128]
-    assert sizes(epochs=5) == [64, 64, 64]
+    assert sizes(epochs=5) == [96, 96, 96]
     assert sizes(epochs=5, image_size=[96, 224]) == [96, 224, 128]
 
 

@@ -103,7 +103,7 @@ MODELS: dict[str, Model] = by_name(
         # The forward pass of an EfficientNet was slower in bfloat16 even where processors have it.
         may_use_bfloat16=False,
         quick_share=0.5,
-        quick_image_size=(64,),
+        quick_image_size=(96,),
     ),
 )
 
