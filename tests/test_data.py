@@ -632,7 +632,7 @@ def test_the_toy_set_is_drawn_from_its_seed():
 
 def test_the_toy_set_is_balanced_and_complete(toy_splits):
     assert np.bincount(toy_splits.pool.labels).tolist() == [1_000] * 10
-    assert np.bincount(toy_splits.test.labels).tolist() == [200] * 10
+    assert np.bincount(toy_splits.test.labels).tolist() == [100] * 10
     assert len(set(toy_splits.class_names)) == 10
     assert toy_splits.pool.images.shape == (10_000, 32, 32, 3)
     assert toy_splits.pool.images.dtype == np.uint8
