@@ -89,15 +89,10 @@ def this_machine() -> tuple[str, dict]:
 
 def hardware_details() -> str:
     """The processor's generation and widest instructions: "AMD EPYC" alone tells neither."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
-    flags = fields.get("flags", "").split()
+    fields = hardware.processor_details()
     kinds = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
-    widest = next((kind for kind in kinds if kind in flags), "")
-    if "cpu family" not in fields:
+    widest = next((kind for kind in kinds if kind in fields["flags"].split()), "")
+    if not fields["cpu family"]:
         return widest
     return f"family {fields['cpu family']}, model {fields['model']}, {widest}"
 

@@ -45,7 +45,8 @@ def threads() -> int:
 
 def processor_details() -> dict[str, str]:
     """What tells a processor from others that bear its name, as far as Linux tells."""
-    found = {name: _cpuinfo(name) for name in ("model name", "cpu family", "model\t", "flags")}
+    fields = ("model name", "cpu family", "model\t", "flags")
+    found = {name.strip(): _cpuinfo(name) for name in fields}
     return found | {"machine": platform.machine(), "processor": platform.processor()}
 
 

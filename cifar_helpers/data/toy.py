@@ -179,8 +179,8 @@ def _flower(p: _Plane) -> list:
     ]
 
 
-# Where a thing is mostly found: the colour that its surroundings lean to, at dusk. As with photographs it
-# says a little about the class; without it, deep plain networks find nothing to begin with.
+# Where a thing is mostly found: the colour that its surroundings lean to, at dusk. As with photographs
+# it says a little about the class; without it, deep plain networks find nothing to begin with.
 _THINGS = {
     _car: (48, 48, 50),
     _truck: (68, 60, 44),
