@@ -12,8 +12,9 @@ def write_records(folder: Path, process: int, count: int) -> None:
     rng = np.random.default_rng(process)
     for number in range(count):
         probabilities = rng.random((100, 10), dtype=np.float32)
+        arrays = {"probabilities": probabilities, "labels": np.zeros(100)}
         seed = process * count + number
         record = {"model": "vgg10", "recipe": "base", "seed": seed, "parameters_hash": str(seed)}
         shared = {**record, "seed": 9_999, "parameters_hash": "shared"}
         for each in (record, shared):
-            results.save_result(results.Result(each, probabilities, np.zeros(100)), folder)
+            results.save_result(results.Result(each, arrays), folder)

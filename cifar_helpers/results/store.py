@@ -9,8 +9,9 @@ import contextlib
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from cifar_helpers import files, metrics, recipes
 from cifar_helpers.errors import UserError
+from cifar_helpers.text import listed
 
 # Arrays of `seed<k>.npz`: their types there and in memory.
 _ARRAYS = {
@@ -34,21 +36,31 @@ class Result:
 
     Attributes:
         record: the fields of `seed<k>.json`.
-        probabilities: float32 `(n, classes)`, of the test images.
-        labels: int64 `(n,)`, of the test images.
-        validation_probabilities: float32 `(m, classes)`, of the validation images. This and their
-            labels are None in records made before they were kept.
-        validation_labels: int64 `(m,)`.
+        arrays: `probabilities`, float32 `(n, classes)`, and `labels`, int64 `(n,)`, of the test
+            images; `validation_probabilities` and `validation_labels` likewise, but in records made
+            before they were kept. Those of a record on disk are read when they are used.
         other_copy: whether it was made on another complete copy of the data set than the images at
             hand.
     """
 
     record: dict[str, Any]
-    probabilities: np.ndarray
-    labels: np.ndarray
-    validation_probabilities: np.ndarray | None = None
-    validation_labels: np.ndarray | None = None
+    arrays: Mapping[str, np.ndarray]
     other_copy: bool = False
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Of the test images, float32 `(n, classes)`."""
+        return self.arrays["probabilities"]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the test images, int64 `(n,)`."""
+        return self.arrays["labels"]
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The most probable class of each test image, int64 `(n,)`."""
+        return metrics.predictions(self.probabilities)
 
     @property
     def recipe(self) -> recipes.Recipe | None:
@@ -59,10 +71,44 @@ class Result:
                 return recipes.for_backbone(row, backbone)
         return None
 
-    @property
-    def predictions(self) -> np.ndarray:
-        """The most probable class of each test image, int64 `(n,)`."""
-        return metrics.predictions(self.probabilities)
+
+class _StoredArrays(Mapping):
+    """The arrays of `seed<k>.npz`, each read when it is first used."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._read: dict[str, np.ndarray] = {}
+        if not zipfile.is_zipfile(path):
+            raise UserError(f"the predictions {path} are not there, or not whole")
+
+    @cached_property
+    def _names(self) -> list[str]:
+        with self._opened() as file:
+            if missing := {"probabilities", "labels"} - set(file.files):
+                raise ValueError(f"without {listed(sorted(missing))}")
+            return list(file.files)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            with self._opened() as file:
+                self._read[name] = file[name].astype(_ARRAYS[name][1])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Any]:
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                yield file
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"the predictions {self.path} could not be read: {error}") from error
 
 
 # Where things are
@@ -142,9 +188,7 @@ def save_result(
         place.network.parent.mkdir(parents=True, exist_ok=True)
         save_model(place.network)
     arrays: dict[str, Any] = {
-        name: getattr(result, name).astype(kind)
-        for name, (kind, _) in _ARRAYS.items()
-        if getattr(result, name) is not None
+        name: array.astype(_ARRAYS[name][0]) for name, array in result.arrays.items()
     }
     files.replace_file(place.predictions, lambda file: np.savez_compressed(file, **arrays))
     files.write_json(place.record, record)
@@ -190,6 +234,7 @@ def _read_wanted(place: _Place, wanted: Sequence[str]) -> Result | None:
         return None
     try:
         found = _read_result(place.record)
+        dict(found.arrays)  # all of them are sound
     except UserError as error:
         place.move(place.named("damaged"))
         print(f"{error}. It is kept as {place.named('damaged').name}; the training is done anew.")
@@ -200,11 +245,9 @@ def _read_wanted(place: _Place, wanted: Sequence[str]) -> Result | None:
 def _read_result(path: Path) -> Result:
     try:
         record = json.loads(path.read_text())
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
-            arrays = {name: file[name].astype(_ARRAYS[name][1]) for name in file.files}
-        return Result(record, arrays.pop("probabilities"), arrays.pop("labels"), **arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"the record {path} could not be read: {error}") from error
+    return Result(record, _StoredArrays(path.with_suffix(".npz")))
 
 
 def load_results(out: str | Path) -> list[Result]:

@@ -61,7 +61,15 @@ def make_result(
         "experiment_hash": run.experiment_hash,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    return Result(record, test, labels, validation, splits.validation.labels)
+    return Result(
+        record,
+        {
+            "probabilities": test,
+            "labels": labels,
+            "validation_probabilities": validation,
+            "validation_labels": splits.validation.labels,
+        },
+    )
 
 
 def _score(labels: np.ndarray, probabilities: np.ndarray) -> dict:
