@@ -129,6 +129,21 @@ class Recipe:
         phases = tuple(replace(phase, epochs=min(phase.epochs, epochs)) for phase in self.phases)
         return replace(self, phases=phases)
 
+    def in_batches(self, most: int) -> "Recipe":
+        """The recipe with at most as many images a batch.
+
+        The learning rate of SGD shrinks as the batch does (Goyal et al. 2017, arXiv:1706.02677);
+        Adam's steps depend less on it.
+        """
+        return replace(self, phases=tuple(_in_batches(phase, most) for phase in self.phases))
+
+
+def _in_batches(phase: Phase, most: int) -> Phase:
+    size, rate = min(phase.batch_size, most), phase.learning_rate
+    if phase.optimizer == "sgd":
+        rate *= size / phase.batch_size
+    return replace(phase, batch_size=size, learning_rate=rate)
+
 
 _ADAM = Phase(epochs=50, batch_size=32, optimizer="adam", learning_rate=1e-3)
 _PATIENT = replace(_ADAM, early_stopping=10, reduce_on_plateau=5)

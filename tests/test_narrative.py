@@ -60,9 +60,7 @@ def made(model="vgg10", recipe="base", *, wrong=range(40), confidence=0.9, **cha
         "seconds": {"train": 120.0},
         "hardware": {"processor": "One Processor", "cores": 2, "accelerators": []},
     }
-    return results.Result(
-        {**record, **changes}, {"probabilities": probabilities, "labels": LABELS}
-    )
+    return results.Result({**record, **changes}, {"probabilities": probabilities, "labels": LABELS})
 
 
 def lines(markdown) -> list[str]:

@@ -724,7 +724,7 @@ def test_no_time_is_foretold_for_epochs_of_another_kind(tmp_path, phase, left):
 def test_plain_display_prints_changes_only(capsys):
     display = progress.PlainDisplay()
     for epoch in range(101):
-        at = progress.Training({"recipe": "base", "seed": 0, "epoch": epoch, "epochs": 100})
+        at = progress.State({"recipe": "base", "seed": 0, "epoch": epoch, "epochs": 100})
         display.show([progress.Row("02_vgg10", "running", 1.0, at)])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == progress.LINES_A_TRAINING + 1

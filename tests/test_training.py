@@ -15,7 +15,7 @@ from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Phase
-from cifar_helpers.training import features, optimizers, phases, precision, runs, trainings
+from cifar_helpers.training import features, fused, optimizers, phases, precision, runs, trainings
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +214,39 @@ def test_label_smoothing_agrees_with_keras():
     ours = optimizers.SmoothedCrossEntropy(0.1)(labels, predicted)
     theirs = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(np.eye(3)[labels], predicted)
     assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's operations")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("Adam", {}),
+        ("Adam", {"weight_decay": 1e-2}),
+        ("AdamW", {"weight_decay": 1e-2, "use_ema": True, "ema_momentum": 0.9}),
+        ("SGD", {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-3}),
+    ],
+)
+def test_fused_optimizers_compute_what_those_of_keras_do(name, options):
+    ended = []
+    for kind in (keras.optimizers, fused):
+        rng = np.random.default_rng(0)
+        start = [rng.normal(size=(7, 5)).astype("float32"), rng.normal(size=5).astype("float32")]
+        weights = [
+            keras.Variable(value, name=word)
+            for value, word in zip(start, ("kernel", "bias"), strict=True)
+        ]
+        optimizer = getattr(kind, name)(learning_rate=0.01, **options)
+        optimizer.build(weights)
+        if "weight_decay" in options:
+            optimizer.exclude_from_weight_decay(var_names=["bias"])
+        for _ in range(20):
+            gradients = [rng.normal(size=each.shape).astype("float32") for each in weights]
+            optimizer.apply([keras.ops.convert_to_tensor(each) for each in gradients], weights)
+        ended.append([each.numpy() for each in (*weights, *optimizer.variables)])
+    assert len(ended[0]) == len(ended[1])
+    assert np.abs(ended[0][0] - start[0]).max() > 0.01
+    for ours, theirs in zip(*ended, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_weight_decay_spares_biases_and_batch_norms():

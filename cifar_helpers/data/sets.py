@@ -93,7 +93,7 @@ DATASETS: dict[str, DataSet] = {
             limits="Toy run: the images are drawn, not CIFAR-10, and no accuracy below says anything "
             "about CIFAR-10.",
             fallback=True,
-            quick_train_size=2_400,
+            quick_train_size=2_304,
         ),
     )
 }

@@ -2,14 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cifar_helpers.backend import keras
 from cifar_helpers.download import fetch, is_whole
 from cifar_helpers.errors import WeightsError, user_path
 from cifar_helpers.models.backbones import Weights, make_weights
 from cifar_helpers.models.table import BACKBONES
+
+if TYPE_CHECKING:
+    from cifar_helpers.backend import keras
 
 NAME = "efficientnetv2b0"
 # Where Keras itself gets it without its top, and the file's MD5.
@@ -18,18 +21,20 @@ URL = "https://storage.googleapis.com/tensorflow/keras-applications/efficientnet
 MD5 = "893217f2bb855e2983157299931e43ff"
 
 
-def build(image_shape: tuple[int, int, int]) -> keras.Model:
+def build(image_shape: tuple[int, int, int]) -> "keras.Model":
     """EfficientNetV2B0 without its top, random weights: images in [0, 255] -> features.
 
     Reference: Tan and Le, "EfficientNetV2: Smaller Models and Faster Training", arXiv:2104.00298,
     ICML 2021.
     """
+    from cifar_helpers.backend import keras  # which finding the weights can do without
+
     return keras.applications.EfficientNetV2B0(
         include_top=False, weights=None, input_shape=image_shape, include_preprocessing=True
     )
 
 
-def load(model: keras.Model, path: Path) -> None:
+def load(model: "keras.Model", path: Path) -> None:
     """Set the weights from an HDF5 file.
 
     Raises:

@@ -23,6 +23,8 @@ class Model:
         has_backbone: whether it stands on one of `BACKBONES`, and is fine-tuned in phases.
         may_use_bfloat16: whether precision "auto" tries bfloat16.
         quick_share: of the data set's training images of a quick pass, in (0, 1].
+        quick_batch_size: images a batch in a quick pass, at the most, where the recipes' own would
+            make too few steps; 0 for the recipes' own.
         quick_image_size: image sizes in pixels of the first and the last reference recipe in a
             quick pass; () for the recipes' own.
     """
@@ -36,6 +38,7 @@ class Model:
     has_backbone: bool = False
     may_use_bfloat16: bool = True
     quick_share: float = 1.0
+    quick_batch_size: int = 0
     quick_image_size: tuple[int, ...] = ()
 
 
@@ -92,6 +95,8 @@ MODELS: dict[str, Model] = by_name(
         color="#009E73",
         builder="cifar_helpers.models.resnet20:resnet20",
         notebook="03_resnet20",
+        quick_share=0.5,
+        quick_batch_size=32,
     ),
     Model(
         name="transfer",
@@ -102,7 +107,8 @@ MODELS: dict[str, Model] = by_name(
         has_backbone=True,
         # The forward pass of an EfficientNet was slower in bfloat16 even where processors have it.
         may_use_bfloat16=False,
-        quick_share=0.5,
+        quick_share=0.25,
+        quick_batch_size=32,
         quick_image_size=(96,),
     ),
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from cifar_helpers import data, models, recipes
 from cifar_helpers.errors import UserError, user_path
+from cifar_helpers.hardware import cores
 from cifar_helpers.recipes import QUICK_EPOCHS
 from cifar_helpers.runner.notebooks import Notebook
 from cifar_helpers.text import closest, listed
@@ -153,12 +154,15 @@ class Options:
     )
     fresh: bool = _option("begin anew; the folder of an earlier run is renamed, not deleted", False)
     html: bool = _option("write no HTML pages", True, flag="--no-html")
-    workers: int = _option(
-        "notebooks that run at the same time on this machine (default: 1)", 1, metavar="N", least=1
+    workers: int | None = _option(
+        "trainings at the same time on this machine, ahead of the notebooks (default: 1, in the "
+        f"notebooks; with up to {QUICK_EPOCHS} epochs 2)",
+        metavar="N",
+        least=1,
     )
     scheduler: str | None = _option(
-        "run the notebooks on a Dask cluster that shares this folder, such as "
-        "tcp://host:8786 (needs the [cluster] extra)",
+        "do the trainings on the workers of a Dask cluster, such as tcp://host:8786; they need "
+        "no folder in common (needs the [cluster] extra)",
         metavar="ADDRESS",
     )
     cell_timeout: int | None = _option(
@@ -171,6 +175,14 @@ class Options:
     def is_quick(self) -> bool:
         """Whether the cap on the epochs makes it a quick pass."""
         return recipes.is_quick(self.epochs or 0)
+
+    @property
+    def processes(self) -> int:
+        """What `workers` stands for: how many processes of this machine train."""
+        if self.workers:
+            return self.workers
+        # Short trainings are little more than their start, which takes one core.
+        return min(2, cores()) if self.is_quick else 1
 
     def at_full_size(self, images: int) -> "Options":
         """With what `full_size` stands for: how many training images there are, and how large."""

@@ -77,29 +77,30 @@ def run_name(options: Options, found: dict[str, Any]) -> str:
 
 
 def make_plan(
-    notebooks: Sequence[Notebook], options: Options, inputs: Inputs, folder: Path
+    notebooks: Sequence[Notebook],
+    options: Options,
+    inputs: Inputs,
+    folder: Path,
+    environment: dict[str, str],
 ) -> list[Job]:
     """A job for each notebook, those that read the others' records last."""
     sources = _sources_hash(ROOT / "cifar_helpers")
-    jobs = [_make_job(notebook, options, inputs, folder, sources) for notebook in notebooks]
+    jobs = []
+    for notebook in notebooks:
+        parameters = notebook_parameters(notebook, options, inputs, folder)
+        job = Job(
+            name=notebook.name,
+            model=notebook.model,
+            reads_records=notebook.reads_records,
+            source=notebook.path.resolve(),
+            output=folder / "notebooks" / f"{notebook.name}.ipynb",
+            parameters=parameters,
+            inputs_hash=_inputs_hash(notebook, parameters, inputs, sources),
+            environment=environment,
+            cell_timeout=options.cell_timeout,
+        )
+        jobs.append(job)
     return sorted(jobs, key=lambda job: job.reads_records)
-
-
-def _make_job(
-    notebook: Notebook, options: Options, inputs: Inputs, folder: Path, sources: str
-) -> Job:
-    parameters = notebook_parameters(notebook, options, inputs, folder)
-    return Job(
-        name=notebook.name,
-        model=notebook.model,
-        reads_records=notebook.reads_records,
-        source=notebook.path.resolve(),
-        output=folder / "notebooks" / f"{notebook.name}.ipynb",
-        parameters=parameters,
-        inputs_hash=_inputs_hash(notebook, parameters, inputs, sources),
-        environment=kernel_environment(options.workers, shared=not options.scheduler),
-        cell_timeout=options.cell_timeout,
-    )
 
 
 def describe_reductions(options: Options, inputs: Inputs, jobs: Sequence[Job]) -> str:
@@ -117,6 +118,8 @@ def describe_reductions(options: Options, inputs: Inputs, jobs: Sequence[Job]) -
         if entry and read and not options.train_size:
             images = round(entry.quick_share * read.quick_train_size)
             words.append(f"on {images:,} training images")
+            if entry.quick_batch_size:
+                words.append(f"in batches of {entry.quick_batch_size}")
         if entry and entry.quick_image_size and not options.image_size:
             words.append(f"at {' and '.join(map(str, entry.quick_image_size))} pixels")
         if words:

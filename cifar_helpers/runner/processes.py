@@ -1,4 +1,4 @@
-"""Where notebooks run: processes of this machine, or workers of a cluster."""
+"""Processes of this machine, which end with the runner and end their kernels first."""
 
 import contextlib
 import logging
@@ -12,9 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from typing import Any
-
-from cifar_helpers.errors import UserError
-from cifar_helpers.text import first_line
 
 STOP_TIMEOUT = 15  # seconds that a worker has to end its kernel
 
@@ -34,16 +31,16 @@ class Processes(Executor):
     def prepare(self, function: Callable[..., Any], /, *arguments: Any) -> None:
         """Start the next call's process and call a function in it, unless that was done before."""
         if self._next is None:
-            self._next = _one_process()
+            self._next = one_process()
             self._next.submit(function, *arguments)
 
     def submit(self, function, /, *args, **kwargs) -> Future:
         """Call a function in the process that was prepared, or a new one; it ends with the call."""
-        pool, self._next = self._next or _one_process(), None
+        pool, self._next = self._next or one_process(), None
         try:
             future = pool.submit(function, *args, **kwargs)
         except BrokenExecutor:  # killed while it waited
-            pool = _one_process()
+            pool = one_process()
             future = pool.submit(function, *args, **kwargs)
         pool.shutdown(wait=False)
         return future
@@ -55,38 +52,32 @@ class Processes(Executor):
             self._next = None
 
 
-def _one_process() -> ProcessPoolExecutor:
+def one_process() -> ProcessPoolExecutor:
+    """An executor of one process, which outlives neither it nor the runner."""
     return ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
     )
 
 
 @contextlib.contextmanager
-def open_executor(client: Any, workers: int) -> Iterator[tuple[Executor, int]]:
-    """Where notebooks run, and how many at the same time.
-
-    Args:
-        client: of a Dask cluster, or None for processes of this machine.
-        workers: how many of these.
-    """
-    if client is not None:
-        yield client.get_executor(pure=False), sum(client.nthreads().values())
-        return
-    with _local_executor() as executor:
-        yield executor, workers
+def open_processes() -> Iterator[Processes]:
+    """Processes of this machine; they have ended, and their kernels, when the block has."""
+    executor = Processes()
+    with end_on_interruption():
+        yield executor
         executor.shutdown()
         for worker in executor.workers:  # their kernels are on their way out
             worker.join(STOP_TIMEOUT)
 
 
 @contextlib.contextmanager
-def _local_executor() -> Iterator[Processes]:
-    """Processes of this machine; on an interruption they end their kernels before this returns."""
-    executor = Processes()
+def end_on_interruption() -> Iterator[None]:
+    """End the processes that were started in the block, and their kernels, if it ends in an error."""
+    before = set(multiprocessing.active_children())
     try:
-        yield executor
+        yield
     except BaseException:
-        _stop(executor.workers)
+        _stop(set(multiprocessing.active_children()) - before)
         raise
 
 
@@ -135,31 +126,6 @@ def _stop(workers: set) -> None:
                 worker.kill()
 
 
-def connect(scheduler: str | None) -> contextlib.AbstractContextManager:
-    """A client of a Dask cluster that shares the file system with this machine; None without one.
-
-    Raises:
-        UserError: if `distributed` is not installed, or no worker can be had.
-    """
-    if not scheduler:
-        return contextlib.nullcontext()
-    try:
-        from distributed import Client
-    except ImportError:
-        raise UserError(
-            "--scheduler needs the package distributed; install the [cluster] extra: "
-            'pip install -e ".[cluster]".'
-        ) from None
-    try:
-        client = Client(scheduler, timeout="10s")
-    except (OSError, ValueError) as error:
-        raise UserError(f"--scheduler {scheduler} does not answer: {first_line(error)}.") from error
-    if not client.nthreads():
-        client.close()
-        raise UserError(f"--scheduler {scheduler} has no workers; start some first.")
-    return client
-
-
 def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a process of its own and return what it returns.
 
@@ -168,7 +134,8 @@ def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
     Raises:
         OSError: if the process was killed.
     """
-    with _local_executor() as executor:
+    with end_on_interruption():
+        executor = Processes()
         try:
             return executor.submit(function, *arguments).result()
         except BrokenExecutor as error:

@@ -1,4 +1,4 @@
-"""What the terminal shows while notebooks run."""
+"""What the terminal shows while trainings and notebooks run."""
 
 import contextlib
 import json
@@ -22,33 +22,43 @@ LINES_A_TRAINING = 5
 
 
 @dataclass(frozen=True)
-class Training:
-    """How far the training is that a notebook is at.
+class State:
+    """How far a training is, and how many its notebook has.
 
     Attributes:
-        row: what its notebook's progress file says of it: `recipe`, `seed`, finished `epoch`,
-            planned `epochs`, `phase` of `phases`, and once it has begun `val_accuracy`, a fraction,
-            and `seconds_per_epoch`.
+        row: what the progress file says of it: `recipe`, `seed`, finished `epoch`, planned
+            `epochs`, whether it `may_stop` before, `phase` of `phases`, and once it has begun
+            `val_accuracy`, a fraction, and `seconds_per_epoch`.
         position: in the notebook's plan, from 1.
         trainings: in the plan.
         seconds_left: until the plan is done, at the most; None if it cannot be known yet.
+        may_stop: whether one of those may end before.
+        named: whether to say which training it is.
     """
 
     row: dict[str, Any]
     position: int = 1
     trainings: int = 1
     seconds_left: float | None = None
+    may_stop: bool = False
+    named: bool = True
 
     def __str__(self) -> str:
-        row, words = self.row, [f"{self.row['recipe']}, seed {self.row['seed']}"]
+        row = self.row
+        words = [f"{row['recipe']}, seed {row['seed']}"] if self.named else []
         if self.trainings > 1:
             words.append(f"training {self.position} of {self.trainings}")
         words.append(f"epoch {row['epoch']} of {row['epochs']}")
         if row.get("val_accuracy") is not None:
             words.append(f"validation {percent(row['val_accuracy'])}")
         if self.seconds_left is not None:
-            words.append(f"about {duration(self.seconds_left)} left")
+            words.append(time_left(self.seconds_left, may_stop=self.may_stop))
         return " · ".join(words)
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "State":
+        """Of a training by itself, whose line has its name."""
+        return cls(row, 1, 1, _seconds_left([row], 0), row.get("may_stop", False), named=False)
 
     @property
     def step(self) -> tuple:
@@ -59,34 +69,45 @@ class Training:
 
 @dataclass(frozen=True)
 class Row:
-    """A notebook's line.
+    """The line of a notebook, or of a training.
 
     Attributes:
-        name: of the notebook.
+        name: of either.
         status: a key of `MARKS`.
         seconds: since it started, or that it took; None before.
-        detail: what else there is to say: a `Training` or words.
+        detail: what else there is to say: a `State` or words.
     """
 
     name: str
     status: str
     seconds: float | None = None
-    detail: Training | str = ""
+    detail: State | str = ""
 
 
-def find_training(folder: Path, model: str | None) -> Training | None:
-    """The training of a model that a run is at; None before its plan and when all is trained."""
+def time_left(seconds: float, *, may_stop: bool) -> str:
+    """A time left in words, as exact as it is known: early stopping can shorten it."""
+    return f"{'at most' if may_stop else 'about'} {duration(seconds)} left"
+
+
+def read_rows(folder: Path, model: str | None) -> list[dict[str, Any]]:
+    """What the progress file of a model's trainings says of each; [] where there is none."""
     try:
-        rows = json.loads(_progress_file(folder, str(model)).read_text())["trainings"]
+        return json.loads(_progress_file(folder, str(model)).read_text())["trainings"]
     except (OSError, ValueError, KeyError):
-        return None
+        return []
+
+
+def find_training(folder: Path, model: str | None) -> State | None:
+    """The training of a model that a run is at; None before its plan and when all is trained."""
+    rows = read_rows(folder, model)
     statuses = [row["status"] for row in rows]
     # Between two trainings none is running.
     status = next((each for each in ("running", "waiting") if each in statuses), None)
     if status is None:
         return None
     at = statuses.index(status)
-    return Training(rows[at], at + 1, len(rows), _seconds_left(rows, at))
+    may_stop = any(row.get("may_stop") for row in rows[at:] if row["status"] != "finished")
+    return State(rows[at], at + 1, len(rows), _seconds_left(rows, at), may_stop)
 
 
 def _seconds_left(rows: list[dict[str, Any]], at: int) -> float | None:
@@ -111,11 +132,12 @@ def _progress_file(folder: Path, model: str) -> Path:
 
 
 @contextlib.contextmanager
-def open_display() -> Iterator[Callable[[list[Row]], None]]:
+def open_display() -> Iterator[Callable[[list[Row], str], None]]:
     """The display that suits the standard output.
 
     Yields:
-        A function that shows the notebooks' lines: on a terminal in place, else what has changed.
+        A function that shows lines and how far the whole run is: on a terminal in place, else what
+        has changed.
     """
     if not sys.stdout.isatty():
         yield PlainDisplay().show
@@ -124,10 +146,11 @@ def open_display() -> Iterator[Callable[[list[Row]], None]]:
     from rich.live import Live
 
     with Live(console=Console(), refresh_per_second=4) as live:
-        yield lambda rows: live.update(_table(rows))
+        yield lambda rows, whole: live.update(_table(rows, whole))
 
 
-def _table(rows: list[Row]) -> Any:
+def _table(rows: list[Row], whole: str) -> Any:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -137,7 +160,7 @@ def _table(rows: list[Row]) -> Any:
         seconds = "" if row.seconds is None else duration(row.seconds)
         state = Text(f"{mark} {row.name}", style=style)
         table.add_row(state, row.status, Text(seconds, justify="right"), Text(str(row.detail)))
-    return table
+    return Group(table, Text(whole, style="bold")) if whole else table
 
 
 class PlainDisplay:
@@ -146,11 +169,12 @@ class PlainDisplay:
     def __init__(self):
         self._seen: dict[str, tuple] = {}
 
-    def show(self, rows: list[Row]) -> None:
-        """Print what has changed since the last call."""
+    def show(self, rows: list[Row], whole: str = "") -> None:
+        """Print what has changed since the last call; how far the whole is, where something ended."""
+        ended = False
         for row in rows:
             detail = row.detail
-            state = (row.status, detail.step if isinstance(detail, Training) else detail)
+            state = (row.status, detail.step if isinstance(detail, State) else detail)
             known = self._seen.get(row.name, ("waiting", ""))
             # That a running notebook has nothing to tell for a moment is no news.
             if state == known or (row.status == known[0] == "running" and not detail):
@@ -162,3 +186,6 @@ class PlainDisplay:
             if detail:
                 words.append(f"· {detail}")
             print(" ".join(words), flush=True)
+            ended |= row.status not in ("running", "waiting")
+        if ended and whole:
+            print(whole, flush=True)

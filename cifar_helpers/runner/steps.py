@@ -4,20 +4,24 @@ import contextlib
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import progress
+from cifar_helpers.runner.estimates import seconds_left
 from cifar_helpers.runner.execution import execute_notebook, start_ahead
 from cifar_helpers.runner.inputs import Inputs, find_data, find_precisions, find_weights
 from cifar_helpers.runner.notebooks import choose_notebooks, find_notebooks, with_wanted_recipes
 from cifar_helpers.runner.options import Options, check
 from cifar_helpers.runner.plan import ROOT, Job, kernel_environment, make_plan, run_folder
-from cifar_helpers.runner.processes import Processes, connect, open_executor, signals_interrupt
+from cifar_helpers.runner.processes import Processes, open_processes, signals_interrupt
 from cifar_helpers.runner.record import Record, earlier_choices, hold, now, open_record, shown
+from cifar_helpers.runner.schedule import train_all
+from cifar_helpers.runner.trainings import Training, plan_trainings
+from cifar_helpers.runner.workers import connect, open_workers
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 POLL = 0.5  # seconds between looks at how far the notebooks are
@@ -66,24 +70,33 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
     data = find_data(options, notebooks)
     options = options.at_full_size(data.get("images", 0))
     folder = run_folder(options, data, runs_dir)
-    environment = kernel_environment(options.workers, shared=not options.scheduler)
+    # No more than there are trainings, which would only have fewer threads each.
+    workers = max(1, min(options.processes, len(plan_trainings(notebooks, options, Inputs(data)))))
+    environment = kernel_environment(workers, shared=not options.scheduler)
     backbone, precisions = ("", {}) if options.fresh else earlier_choices(folder)
     inputs = Inputs(
         data,
         find_weights(options, notebooks, backbone),
         find_precisions(options, notebooks, folder, precisions, environment),
     )
-    jobs = make_plan(notebooks, options, inputs, folder)
+    jobs = make_plan(notebooks, options, inputs, folder, environment)
+    trainings = plan_trainings(notebooks, options, inputs)
     with (
         connect(options.scheduler) as client,
         hold(folder, fresh=options.fresh),  # until the processes that write into it have ended
-        open_executor(client, options.workers) as (executor, workers),
     ):
         record = open_record(folder, options, inputs, jobs)
         idle = [notebook.name for notebook in chosen if notebook not in notebooks]
         with _stopped_if_interrupted(record, jobs):
             _announce(record, inputs, idle)
-            execute(jobs, record, executor, workers)
+            waiting = [job for job in jobs if not record.skip(job)]
+            for model in filter(None, (job.model for job in waiting)):
+                progress.forget(folder, model)
+            overview = Overview(record, trainings, jobs)
+            if client or workers > 1:
+                train(overview, client, workers, environment)
+            with open_processes() as executor:
+                execute(overview, executor, workers)
         record.finish()
         return _report(record, jobs, html=options.html)
 
@@ -106,11 +119,39 @@ def _stopped_if_interrupted(record: Record, jobs: Sequence[Job]):
 # Execution
 
 
-def execute(jobs: Sequence[Job], record: Record, executor: Executor, workers: int) -> None:
+def train(overview: "Overview", client: Any, workers: int, environment: dict[str, str]) -> None:
+    """Do the trainings of the notebooks that are not finished, several at a time, ahead of them.
+
+    Args:
+        overview: of the run.
+        client: of a Dask cluster, or None for processes of this machine.
+        workers: how many of these.
+        environment: variables of theirs.
+    """
+    models = {job.model for job in overview.jobs if job.name not in overview.record.skipped}
+    trainings = [each for each in overview.trainings if each.recipe.model in models]
+    if not trainings:
+        return
+    folder = overview.record.folder
+    with (
+        open_workers(client, workers, folder, trainings, environment) as opened,
+        progress.open_display() as show,
+    ):
+        overview.workers = len(opened.names())
+        failed = train_all(
+            trainings, opened, lambda running: show(overview.training_rows(running), str(overview))
+        )
+    overview.workers = 1
+    for training, error in failed.items():
+        print(f"{training.name} failed: {error}. Its notebook tries it once more.", flush=True)
+
+
+def execute(overview: "Overview", executor: Processes, workers: int) -> None:
     """Run the jobs that are not finished, `workers` at a time, and keep the record up to date.
 
     Those that read records start when the others have ended.
     """
+    jobs, record = overview.jobs, overview.record
     with progress.open_display() as show:
         for last in (False, True):
             batch = [job for job in jobs if job.reads_records == last]
@@ -125,17 +166,15 @@ def execute(jobs: Sequence[Job], record: Record, executor: Executor, workers: in
                 settled = any(time.monotonic() - begun > SETTLED for _, begun in running.values())
                 if workers == 1 and following and settled:
                     _prepare(following[0], executor)
-                show([_row(job, record) for job in jobs])
+                show([_row(job, record) for job in jobs], str(overview))
                 ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
                 for future in ended:
                     job, started = running.pop(future)
                     _end(job, record, future, time.monotonic() - started)
-            show([_row(job, record) for job in jobs])
+            show([_row(job, record) for job in jobs], str(overview))
 
 
-def _start(job: Job, record: Record, executor: Executor) -> Future:
-    if job.model:
-        progress.forget(record.folder, job.model)
+def _start(job: Job, record: Record, executor: Processes) -> Future:
     record.note(
         job.name,
         status="running",
@@ -147,10 +186,9 @@ def _start(job: Job, record: Record, executor: Executor) -> Future:
     return executor.submit(execute_notebook, job)
 
 
-def _prepare(job: Job, executor: Executor) -> None:
-    """Start a notebook's kernel, of this machine, so that it has imported TensorFlow by its turn."""
-    if isinstance(executor, Processes):
-        executor.prepare(start_ahead, job)
+def _prepare(job: Job, executor: Processes) -> None:
+    """Start a notebook's kernel, so that it has imported TensorFlow by its turn."""
+    executor.prepare(start_ahead, job)
 
 
 def _end(job: Job, record: Record, future: Future, seconds: float) -> None:
@@ -186,10 +224,71 @@ def _without_cell(error: BaseException) -> dict[str, Any]:
 # What the terminal is told
 
 
+class Overview:
+    """How far the trainings of a run are.
+
+    Attributes:
+        record: the run's.
+        trainings: those that its notebooks need.
+        jobs: its notebooks.
+        workers: how many trainings run at the same time.
+    """
+
+    def __init__(self, record: Record, trainings: Sequence[Training], jobs: Sequence[Job]):
+        self.record, self.trainings, self.jobs = record, trainings, jobs
+        self.workers = 1
+        self._seen: set[Training] = set()
+
+    def __str__(self) -> str:
+        """Trainings done of all and the time left, "" where there is none to do."""
+        states = self._states()
+        open_ = [each for each in self.trainings if states[each].get("status") != "finished"]
+        if not self.trainings or len(self.record.skipped) == len(self.jobs):
+            return ""
+        words = f"{len(self.trainings) - len(open_)} of {len(self.trainings)} trainings done"
+        left = seconds_left(self.trainings, states, self.workers)
+        if left is None or not open_:
+            return words
+        may_stop = any(phase.early_stopping for each in open_ for phase in each.recipe.phases)
+        return f"{words} · {progress.time_left(left, may_stop=may_stop)}"
+
+    def training_rows(self, running: Sequence[Training]) -> list[progress.Row]:
+        """A line for each training that runs, or has run in this command."""
+        self._seen.update(running)
+        states, rows = self._states(), []
+        for training in filter(self._seen.__contains__, self.trainings):
+            state = states[training]
+            if training in running:
+                detail = progress.State.of(state) if state else ""
+                rows.append(progress.Row(training.name, "running", None, detail))
+            elif state.get("status") == "finished":
+                rows.append(progress.Row(training.name, "finished"))
+        return rows
+
+    def _states(self) -> dict[Training, dict[str, Any]]:
+        """What the progress files say of each training."""
+        finished = {
+            job.model
+            for job in self.jobs
+            if job.model and self.record.entry(job.name)["status"] == "finished"
+        }
+        rows = {
+            (model, row["recipe"], row["seed"]): row
+            for model in {each.recipe.model for each in self.trainings}
+            for row in progress.read_rows(self.record.folder, model)
+        }
+        done = {"status": "finished"}
+        return {
+            each: rows.get((each.recipe.model, each.recipe.name, each.seed), {})
+            | (done if each.recipe.model in finished else {})
+            for each in self.trainings
+        }
+
+
 def _row(job: Job, record: Record) -> progress.Row:
     entry = record.entry(job.name)
     status, seconds = entry["status"], entry.get("seconds")
-    detail: progress.Training | str = ""
+    detail: progress.State | str = ""
     if status == "running":
         seconds = max(0.0, time.time() - datetime.fromisoformat(entry["started"]).timestamp())
         detail = progress.find_training(record.folder, job.model) or ""

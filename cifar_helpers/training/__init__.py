@@ -4,13 +4,30 @@ A training that was interrupted resumes after its last finished epoch; one whose
 not trained again.
 """
 
-from cifar_helpers.training.feeding import feed, predict
-from cifar_helpers.training.networks import build
-from cifar_helpers.training.optimizers import WarmupDecay, compile_for
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from cifar_helpers.training.plans import plan, quick_share
-from cifar_helpers.training.precision import fastest_precision
 from cifar_helpers.training.runs import Run
-from cifar_helpers.training.trainings import evaluate, train
+
+if TYPE_CHECKING:
+    from cifar_helpers.training.feeding import feed, predict
+    from cifar_helpers.training.networks import build
+    from cifar_helpers.training.optimizers import WarmupDecay, compile_for
+    from cifar_helpers.training.precision import fastest_precision
+    from cifar_helpers.training.trainings import evaluate, train
+
+# What imports Keras is imported when it is asked for: a plan needs none.
+_MODULES = {
+    "WarmupDecay": "optimizers",
+    "build": "networks",
+    "compile_for": "optimizers",
+    "evaluate": "trainings",
+    "fastest_precision": "precision",
+    "feed": "feeding",
+    "predict": "feeding",
+    "train": "trainings",
+}
 
 __all__ = [
     "Run",
@@ -25,3 +42,9 @@ __all__ = [
     "quick_share",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,11 +1,14 @@
 """What a network minimises, by which steps, and what compiles it for a phase."""
 
+import importlib
 import math
+from typing import Any
 
 from cifar_helpers import models
 from cifar_helpers.backend import keras, on_tensorflow_cpu
 from cifar_helpers.recipes import Phase
 
+_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 _SHORT_STEP = 5e8  # multiply-adds of the forward pass
 
 
@@ -41,19 +44,24 @@ def make_optimizer(phase: Phase, steps: int) -> keras.optimizers.Optimizer:
     rate: float | WarmupDecay = phase.learning_rate
     if phase.schedule != "constant":
         rate = WarmupDecay(phase.learning_rate, phase.epochs * steps, phase.warmup, phase.schedule)
-    options = {"learning_rate": rate}
+    options: dict[str, Any] = {"learning_rate": rate}
     if phase.ema:
         options |= {"use_ema": True, "ema_momentum": phase.ema}
     if phase.weight_decay or phase.optimizer == "adamw":  # which has a default of its own
         options["weight_decay"] = phase.weight_decay
     if phase.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **options)
-    else:
-        kinds = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
-        optimizer = kinds[phase.optimizer](**options)
+        options |= {"momentum": 0.9, "nesterov": True}
+    optimizer = getattr(_optimizers(), _OPTIMIZERS[phase.optimizer])(**options)
     if phase.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def _optimizers() -> Any:
+    """Where the backend's optimizers are."""
+    if keras.backend.backend() != "tensorflow":
+        return keras.optimizers
+    return importlib.import_module("cifar_helpers.training.fused")
 
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")

@@ -15,6 +15,7 @@ def plan(
     *,
     seeds: list[int] | tuple[int, ...] = (),
     epochs: int = 0,
+    train_size: int = 0,
     image_size: list[int] | tuple[int, ...] = (),
     backbone: str = "",
     out: str = "",
@@ -26,6 +27,8 @@ def plan(
         wanted: names of recipes and words of `recipes.GROUPS`.
         seeds: one training each; empty for the model's own seeds, in a quick pass for seed 0.
         epochs: cap on the epochs of every phase; 0 for the recipes' own. See `recipes.is_quick`.
+        train_size: as of `data.load`. A quick pass that is left to choose has few images, and
+            for some models smaller batches, so that they make enough steps.
         image_size: for transfer learning, sizes in pixels of the first and the last reference
             recipe, the smaller one first. Other recipes shrink as the first one does, and are no
             larger than the last. Empty for the recipes' own, in a quick pass for the model's
@@ -55,6 +58,8 @@ def plan(
             f"recipes must name at least one of {model} ({known}, or {listed(recipes.GROUPS)} "
             f"for all such); received {wanted}."
         )
+    if quick and not train_size and entry.quick_batch_size:
+        chosen = [recipe.in_batches(entry.quick_batch_size) for recipe in chosen]
     if image_size:
         chosen = [_resized(recipe, image_size) for recipe in chosen]
     pairs = [(recipe, seed) for recipe in chosen for seed in seeds]

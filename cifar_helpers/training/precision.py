@@ -71,11 +71,16 @@ def _speedup(model: str) -> float:
 
 
 def _measure(model: str) -> float:
-    # Where bfloat16 is emulated, a single convolution is many times slower and tells as much.
-    speedup = _compare(*(_convolution(kind) for kind in PRECISIONS))
+    speedup = _convolution_speedup()
     if speedup > 1 / _CLEARLY:
         speedup = _compare(*(_training_step(model, policy) for policy in PRECISIONS.values()))
     return speedup
+
+
+@cache
+def _convolution_speedup() -> float:
+    """Where bfloat16 is emulated, a single convolution is many times slower and tells as much."""
+    return _compare(*(_convolution(kind) for kind in PRECISIONS))
 
 
 def _compare(float32: Callable[[], object], bfloat16: Callable[[], object]) -> float:

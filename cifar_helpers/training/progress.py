@@ -18,7 +18,7 @@ def write_plan(out: str, model: str, pairs: Iterable[tuple[Recipe, int]]) -> Non
     """Note the trainings that a notebook is going to do, in `out`/progress/<model>.json.
 
     The file holds `model`, `updated` (ISO 8601) and `trainings`, for each of them `recipe`, `seed`,
-    `epochs` (at the most), `phases`, `status` ("waiting", "running" or "finished"), `epoch` (those
+    `epochs` (at the most), `may_stop` (whether early stopping may end it before), `phases`, `status` ("waiting", "running" or "finished"), `epoch` (those
     run), `phase` (from 1), `val_accuracy` (a fraction) and `seconds_per_epoch`; the last two are
     None until an epoch is done.
     """
@@ -45,7 +45,12 @@ def note_progress(out: str, run: Run, status: str, phase: int) -> None:
         "val_accuracy": history["val_accuracy"][-1] if seconds else None,
         "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
     }
-    _write(out, recipe.model, [entry], keep_others=True)
+    note_entry(out, recipe.model, entry)
+
+
+def note_entry(out: str, model: str, entry: dict[str, Any]) -> None:
+    """Put a training's entry in the place of its last one."""
+    _write(out, model, [entry], keep_others=True)
 
 
 def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -53,6 +58,7 @@ def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
         "recipe": recipe.name,
         "seed": seed,
         "epochs": recipe.epochs,
+        "may_stop": any(phase.early_stopping for phase in recipe.phases),
         "phases": len(recipe.phases),
         "status": "waiting",
         "epoch": 0,
@@ -62,22 +68,27 @@ def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
     }
 
 
+def _file(out: str, model: str) -> Path:
+    return Path(out) / "progress" / f"{model}.json"
+
+
 def _write(out: str, model: str, entries: list[dict[str, Any]], *, keep_others: bool) -> None:
-    path = Path(out) / "progress" / f"{model}.json"
+    path = _file(out, model)
     # It is only shown: whatever keeps it from being written must not end a training.
     with contextlib.suppress(OSError, RuntimeError):  # a file system without locks
         path.parent.mkdir(parents=True, exist_ok=True)
         # Several processes may train the same model, and each writes the others' entries too.
         with filelock.FileLock(path.with_suffix(".lock"), timeout=5):
-            entries = [*(_read(path) if keep_others else ()), *entries]
+            entries = [*(read_progress(out, model) if keep_others else ()), *entries]
             rows = {(entry["recipe"], entry["seed"]): entry for entry in entries}
             now = datetime.now(timezone.utc).isoformat(timespec="seconds")
             content = {"model": model, "trainings": list(rows.values()), "updated": now}
             files.write_json(path, content)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def read_progress(out: str, model: str) -> list[dict[str, Any]]:
+    """The entries of a model's trainings; [] where there are none."""
     try:
-        return json.loads(path.read_text())["trainings"]
+        return json.loads(_file(out, model).read_text())["trainings"]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -1,0 +1,146 @@
+"""Trainings on a Dask cluster whose workers share no folder with the runner, with real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_study import ROOT
+
+from cifar_helpers import results
+
+distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+
+STUDY = (
+    *("--dataset", "toy", "--train-size", "300", "--epochs", "4", "--recipes", "improved"),
+    *("--notebooks", "01", "03", "--seeds", "0", "1", "-p", "deterministic=True", "--no-html"),
+)
+THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The address of a scheduler with two workers of one thread, each in a home of its own."""
+    started = []
+
+    def start(name: str, *words: str) -> Path:
+        home = tmp_path / name
+        home.mkdir()
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("CIFAR")},
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "PYTHONPATH": str(ROOT),
+            "DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "False",
+        }
+        with open(home / "log", "wb") as log:
+            command = [sys.executable, "-m", *words]
+            started.append(
+                subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
+            )
+        return home
+
+    home = start(
+        "scheduler",
+        *("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"),
+        *("--no-dashboard", "--scheduler-file", "scheduler.json"),
+    )
+    wait_for(lambda: (home / "scheduler.json").exists())
+    address = json.loads((home / "scheduler.json").read_text())["address"]
+    for name in ("one", "two"):
+        start(
+            name,
+            *("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"),
+            *("--local-directory", "."),
+        )
+    with distributed.Client(address) as client:
+        client.wait_for_workers(2, timeout=60)
+        yield client
+    for process in started:
+        family = psutil.Process(process.pid).children(recursive=True)
+        for each in (process, *family):
+            each.kill()
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def runner(folder: Path, *words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run_all.py"), *STUDY, "--out", str(folder), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **THREADS, "CIFAR_HELPERS_CACHE": str(folder.parent / "cache")},
+    )
+
+
+def epochs_done(folder: Path) -> int:
+    rows = [
+        row
+        for path in folder.glob("progress/*.json")
+        for row in json.loads(path.read_text())["trainings"]
+    ]
+    return sum(row["epoch"] for row in rows)
+
+
+def records(folder: Path) -> dict:
+    return {
+        (each.record["model"], each.record["seed"]): (
+            each.record["parameters_hash"],
+            each.record["weights_sha256"],
+        )
+        for each in results.load_results(folder)
+    }
+
+
+def test_what_dies_on_a_cluster_is_trained_elsewhere_and_the_same_command_continues(
+    cluster, tmp_path
+):
+    address = cluster.scheduler.address
+    folder = tmp_path / "run"
+    first = runner(folder, "--scheduler", address)
+    wait_for(lambda: epochs_done(folder) >= 1)
+    worker = next(iter(cluster.run(os.getpid).values()))
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: results.load_results(folder) != [])
+    first.kill()
+    first.wait()
+    done = len(results.load_results(folder))
+    assert 1 <= done < 4, "so that there is something to continue"
+    wait_for(lambda: not any(cluster.processing().values()), 30)
+
+    second = runner(folder, "--scheduler", address)
+    out, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, out
+    assert "4 of 4 trainings done" in out
+    for line in ("01_baseline_cnn: finished", "03_resnet20: finished"):
+        assert line in out
+    assert len(list(folder.glob("models/*.keras"))) == 4
+    assert not list(tmp_path.glob("*/cifar_helpers_*")), "what workers wrote on the way"
+
+    local = runner(tmp_path / "local", "--workers", "2")
+    out, _ = local.communicate(timeout=300)
+    assert local.returncode == 0, out
+    assert records(folder) == records(tmp_path / "local")
+    assert len(records(folder)) == 4
+
+
+def test_workers_of_other_versions_are_refused(cluster, study, monkeypatch, capfd):
+    from cifar_helpers.runner import workers
+
+    monkeypatch.setattr(workers, "versions", lambda: dict.fromkeys(workers.DECIDING, "0"))
+    study.add("01_records", "records_its_parameters")
+    assert study.run("--scheduler", cluster.scheduler.address) == 2
+    assert "Install the same there." in capfd.readouterr().err
+    assert not study.runs.exists()
