@@ -16,7 +16,12 @@ from works import TASKS, random_images
 
 from cifar_helpers import data, recipes, training
 from cifar_helpers.models import backbones
+from cifar_helpers.runner.plan import kernel_environment
+from cifar_helpers.runner.schedule import train_all
+from cifar_helpers.runner.trainings import Training
+from cifar_helpers.runner.workers import open_workers
 
+UNIT_IMAGES = 2_000
 FED_IMAGES = 10_000  # so many that what happens once weighs little
 
 
@@ -143,6 +148,50 @@ def _train_plainly(recipe: recipes.Recipe, splits: data.Splits, weights) -> None
         shuffle=False,
         verbose=0,
     )
+
+
+# Trainings as units of work
+
+
+def unit_speed(arguments):
+    """Seconds of six short trainings: bare, by one worker process, and by two that share the cores."""
+    splits = data.load("toy", train_size=UNIT_IMAGES)
+    pairs = [
+        (recipe, seed)
+        for model in ("baseline_cnn", "resnet20")
+        for recipe in recipes.select(model, ["improved"], epochs=2)
+        for seed in range(3)
+    ]
+    units = [
+        Training(recipe, seed, "toy", train_size=UNIT_IMAGES, precision="float32")
+        for recipe, seed in pairs
+    ]
+
+    def bare(folder: str) -> None:
+        for recipe, seed in pairs:
+            options = {"out": folder, "precision": "float32", "verbose": False}
+            training.train(recipe, splits, seed=seed, **options)
+
+    def by(workers: int, folder: str) -> None:
+        environment = kernel_environment(workers, shared=True)
+        with open_workers(None, workers, Path(folder), units, environment) as opened:
+            failed = train_all(units, opened, lambda running: None)
+        assert not failed, failed
+
+    works = {"bare": bare, "one worker": partial(by, 1), "two workers": partial(by, 2)}
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(min(arguments.rounds, 3)):
+        for name, work in works.items():
+            with tempfile.TemporaryDirectory() as folder:
+                taken[name].append(seconds(partial(work, folder)))
+    for name, rounds in taken.items():
+        print(
+            f"  {name:15s} {statistics.median(rounds):6.1f} s  "
+            f"{3600 * len(units) / statistics.median(rounds):5.0f} trainings an hour  "
+            f"{ratio(taken['one worker'], rounds):.2f} times as fast as one worker",
+            flush=True,
+        )
+    return taken.items()
 
 
 # Growth

@@ -44,6 +44,7 @@ def main() -> None:
         "input": parts.input_speed,
         "feeding": parts.feeding_share,
         "transfer": parts.transfer_speed,
+        "units": parts.unit_speed,
         "growth": parts.growth,
     }
     parser = argparse.ArgumentParser(description=__doc__)

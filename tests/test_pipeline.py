@@ -561,7 +561,7 @@ def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch,
     lines = capfd.readouterr().out.splitlines()
     reductions = (
         "Quick pass: every training phase is capped at 2 epochs; each recipe has one seed; "
-        "04_transfer_learning on 1,200 training images at 96 pixels. --full-size takes all images, "
+        "04_transfer_learning on 576 training images in batches of 32 at 96 pixels. --full-size takes all images, "
         "as large as in the full study."
     )
     assert lines[1:4] == [TOY["notice"], "Lite0 it is.", reductions]
@@ -591,10 +591,12 @@ def test_a_run_settles_on_a_precision_and_keeps_it(study, monkeypatch, capfd):
         assert function is inputs.measure_precisions and "TF_CPP_MIN_LOG_LEVEL" in environment
         return dict.fromkeys(names, fastest)
 
-    def execute(jobs, *_):
-        seen.append(jobs[0].parameters.get("precision", "auto"))
+    def execute(overview, *_):
+        seen.append(overview.jobs[0].parameters.get("precision", "auto"))
+        assert {each.precision for each in overview.trainings} == {seen[-1]}
 
     monkeypatch.setattr(inputs, "run_apart", measure)
+    monkeypatch.setattr(steps, "train", lambda *arguments: None)
     monkeypatch.setattr(steps, "execute", execute)
     command = ("--epochs", "1", "--no-html")
     assert study.run(*command) == 0
@@ -702,6 +704,8 @@ def test_progress_tells_training_epoch_and_time_left(tmp_path):
         "callbacks, seed 0 · training 2 of 3 · epoch 5 of 20 · validation 50.0 % · "
         "about 35 min left"
     )
+    stopping = _row("callbacks", "running", 5, may_stop=True)
+    assert _seen(tmp_path, stopping, waiting[1]).endswith("at most 35 min left")
     assert _seen(tmp_path, *(_row(name, "finished", 20) for name in ("base", "improved"))) == "None"
     progress.forget(tmp_path, "vgg10")
     assert progress.find_training(tmp_path, "vgg10") is None

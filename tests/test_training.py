@@ -314,6 +314,17 @@ def test_a_quick_pass_has_a_share_of_the_images_that_the_model_names():
     assert training.quick_share("vgg10", 5) == 1
 
 
+def test_few_images_make_enough_steps_in_smaller_batches():
+    def phases(**options):
+        ((recipe, _),) = training.plan("resnet20", ["improved"], **options)
+        return [(phase.batch_size, phase.learning_rate) for phase in recipe.phases]
+
+    assert phases(epochs=5) == [(32, pytest.approx(0.15 / 4))]
+    assert phases(epochs=5, train_size=9_000) == phases(epochs=20) == [(128, 0.15)]
+    ((baseline, _),) = training.plan("baseline_cnn", ["improved"], epochs=5)
+    assert baseline.phases[0].batch_size == 64
+
+
 def test_reference_rows_are_resized_by_their_place_not_by_their_names(monkeypatch):
     renamed = [
         replace(row, name={"96px": "small", "224px": "large"}.get(row.name, row.name))

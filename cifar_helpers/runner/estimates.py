@@ -1,6 +1,7 @@
 """How long trainings take, from the published records and from how fast they are here."""
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -40,14 +41,28 @@ def seconds_left(
             ratios.append(state["seconds_per_epoch"] / seconds[state["phase"] - 1])
         if state.get("status") == "finished":
             continue
-        before, epochs = state.get("epoch", 0), [phase.epochs for phase in training.recipe.phases]
-        for most, each in zip(epochs, seconds, strict=True):
-            done = min(before, most)
+        before, rest = state.get("epoch", 0), 0.0
+        for phase, each in zip(training.recipe.phases, seconds, strict=True):
+            done = min(before, phase.epochs)
             before -= done
-            left.append((most - done) * each)
+            rest += (phase.epochs - done) * each
+        left.append(rest)
     if not ratios:
         return None
-    return float(np.median(ratios)) * sum(left) / workers
+    return float(np.median(ratios)) * makespan(left, workers)
+
+
+def makespan(seconds: Iterable[float], workers: int) -> float:
+    """Seconds until all is done where each worker takes the longest that is left.
+
+    Args:
+        seconds: of each piece of work.
+        workers: how many do it, at least 1.
+    """
+    ends = [0.0] * workers
+    for each in sorted(seconds, reverse=True):
+        heapq.heapreplace(ends, ends[0] + each)
+    return max(ends)
 
 
 def _epoch_seconds(training: Training) -> tuple[float, ...]:

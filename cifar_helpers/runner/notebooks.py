@@ -36,6 +36,11 @@ class Notebook:
         return next(trains, None)
 
     @property
+    def trains_a_plan(self) -> bool:
+        """Whether it trains what `training.plan` makes of its parameters."""
+        return any("training.plan(" in cell and "recipes" in cell for cell in self.code)
+
+    @property
     def reads_records(self) -> bool:
         """Whether it reads the records of the others, as its metadata says."""
         metadata = self.content.get("metadata", {})

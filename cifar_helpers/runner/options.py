@@ -133,7 +133,7 @@ class Options:
     )
     train_size: int | None = _option(
         "training images kept at the most, as many of each class (default: all; with up to "
-        f"{QUICK_EPOCHS} epochs {_QUICK_TRAIN_SIZES}, half as many in notebook 04)",
+        f"{QUICK_EPOCHS} epochs {_QUICK_TRAIN_SIZES}, fewer in notebooks 03 and 04)",
         metavar="N",
         least=10,
         use="parameter name settings",

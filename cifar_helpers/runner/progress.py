@@ -51,7 +51,7 @@ class State:
         words.append(f"epoch {row['epoch']} of {row['epochs']}")
         if row.get("val_accuracy") is not None:
             words.append(f"validation {percent(row['val_accuracy'])}")
-        if self.seconds_left is not None:
+        if self.seconds_left:
             words.append(time_left(self.seconds_left, may_stop=self.may_stop))
         return " · ".join(words)
 
@@ -168,6 +168,7 @@ class PlainDisplay:
 
     def __init__(self):
         self._seen: dict[str, tuple] = {}
+        self._whole = ""
 
     def show(self, rows: list[Row], whole: str = "") -> None:
         """Print what has changed since the last call; how far the whole is, where something ended."""
@@ -187,5 +188,6 @@ class PlainDisplay:
                 words.append(f"· {detail}")
             print(" ".join(words), flush=True)
             ended |= row.status not in ("running", "waiting")
-        if ended and whole:
+        if ended and whole != self._whole:
+            self._whole = whole
             print(whole, flush=True)

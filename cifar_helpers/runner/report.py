@@ -9,10 +9,13 @@ from typing import NamedTuple
 
 import jinja2
 
-from cifar_helpers import models, results
+from cifar_helpers import models, recipes, results
 from cifar_helpers.files import replace_file, write_text
+from cifar_helpers.runner.estimates import makespan
 from cifar_helpers.runner.options import with_use
 from cifar_helpers.text import duration, first_line
+
+SEEDS, MACHINES = 5, (1, 8, 64)  # of the projection
 
 # Pages
 
@@ -141,20 +144,23 @@ def print_results(rows: list[dict]) -> None:
     results.print_table(rows, columns)
 
 
-# The README
+# The README and the page on scaling
 
 
 def update_readme(root: Path) -> None:
-    """Make the README's results and how to reproduce them, and its figure, from `root`/results.
+    """Make what the README and docs/scaling.md say of results anew, and the README's figure.
 
     Args:
-        root: the project's folder, with `README.md`; the figure goes to `docs/accuracy.png`.
+        root: the project's folder, with `README.md`, `docs` and `results`.
     """
     from cifar_helpers import narrative, plotting
 
     found = results.load_results(root)
     readme = root / "README.md"
     write_text(readme, with_results(readme.read_text(encoding="utf-8"), found))
+    page = root / "docs" / "scaling.md"
+    section = scaling_section(found)
+    write_text(page, with_section(page.read_text(encoding="utf-8"), "projection", section))
     plotting.use_style()
     figure = plotting.model_comparison(narrative.comparison_rows(found))
     picture = root / "docs" / "accuracy.png"
@@ -167,6 +173,33 @@ def with_results(readme: str, found: list) -> str:
 
     readme = with_section(readme, "results", narrative.results_section(found))
     return with_section(readme, "commands", narrative.commands_section(found))
+
+
+def scaling_section(found: list) -> str:
+    """How long the full study takes on several machines, as a table in Markdown.
+
+    Args:
+        found: the published results; each row counts with the mean of its trainings.
+    """
+    rows: dict[str, list[float]] = {}
+    for result in found:
+        if (result.record["model"], result.record["recipe"]) in recipes.default_rows():
+            seconds = result.record["seconds"]["train"]
+            rows.setdefault(results.row_label(result), []).append(seconds)
+    means = {label: sum(each) / len(each) for label, each in rows.items()}
+    all_seconds = [seconds for seconds in means.values() for _ in range(SEEDS)]
+    longest = max(means, key=lambda label: means[label])
+    lines = ["| machines | time | limited by |", "|---:|---:|---|"]
+    for machines in MACHINES:
+        taken = makespan(all_seconds, machines)
+        by_longest = taken < 1.05 * means[longest]
+        limit = (
+            f"the longest training: {longest}, {duration(means[longest])}"
+            if by_longest
+            else f"the sum of all {len(all_seconds)} trainings"
+        )
+        lines.append(f"| {machines} | {duration(taken)} | {limit} |")
+    return "\n".join(lines)
 
 
 def with_section(readme: str, name: str, section: str) -> str:

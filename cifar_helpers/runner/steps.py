@@ -22,6 +22,7 @@ from cifar_helpers.runner.record import Record, earlier_choices, hold, now, open
 from cifar_helpers.runner.schedule import train_all
 from cifar_helpers.runner.trainings import Training, plan_trainings
 from cifar_helpers.runner.workers import connect, open_workers
+from cifar_helpers.text import percent
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 POLL = 0.5  # seconds between looks at how far the notebooks are
@@ -87,12 +88,11 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
     ):
         record = open_record(folder, options, inputs, jobs)
         idle = [notebook.name for notebook in chosen if notebook not in notebooks]
-        with _stopped_if_interrupted(record, jobs):
+        overview = Overview(record, trainings, jobs)
+        with _stopped_if_interrupted(overview):
             _announce(record, inputs, idle)
-            waiting = [job for job in jobs if not record.skip(job)]
-            for model in filter(None, (job.model for job in waiting)):
+            for model in (job.model for job in jobs if job.model and not record.skip(job)):
                 progress.forget(folder, model)
-            overview = Overview(record, trainings, jobs)
             if client or workers > 1:
                 train(overview, client, workers, environment)
             with open_processes() as executor:
@@ -102,12 +102,14 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
 
 
 @contextlib.contextmanager
-def _stopped_if_interrupted(record: Record, jobs: Sequence[Job]):
+def _stopped_if_interrupted(overview: "Overview"):
     """Say and write down what was running when the run comes to an end before its time."""
+    record = overview.record
     try:
         yield
     except BaseException:
-        for row in (_row(job, record) for job in jobs):
+        notebooks = [_row(job, record) for job in overview.jobs]
+        for row in (*overview.training_rows(overview.running), *notebooks):
             if row.status == "running":
                 detail = f": {row.detail}" if row.detail else ""
                 print(f"{row.name} was running{detail}.", file=sys.stderr)
@@ -141,6 +143,7 @@ def train(overview: "Overview", client: Any, workers: int, environment: dict[str
         failed = train_all(
             trainings, opened, lambda running: show(overview.training_rows(running), str(overview))
         )
+    overview.running = ()
     overview.workers = 1
     for training, error in failed.items():
         print(f"{training.name} failed: {error}. Its notebook tries it once more.", flush=True)
@@ -232,18 +235,20 @@ class Overview:
         trainings: those that its notebooks need.
         jobs: its notebooks.
         workers: how many trainings run at the same time.
+        running: those that run outside notebooks, as last shown.
     """
 
     def __init__(self, record: Record, trainings: Sequence[Training], jobs: Sequence[Job]):
         self.record, self.trainings, self.jobs = record, trainings, jobs
         self.workers = 1
+        self.running: Sequence[Training] = ()
         self._seen: set[Training] = set()
 
     def __str__(self) -> str:
         """Trainings done of all and the time left, "" where there is none to do."""
         states = self._states()
         open_ = [each for each in self.trainings if states[each].get("status") != "finished"]
-        if not self.trainings or len(self.record.skipped) == len(self.jobs):
+        if self.record.skipped.issuperset(job.name for job in self.jobs if job.model):
             return ""
         words = f"{len(self.trainings) - len(open_)} of {len(self.trainings)} trainings done"
         left = seconds_left(self.trainings, states, self.workers)
@@ -254,6 +259,7 @@ class Overview:
 
     def training_rows(self, running: Sequence[Training]) -> list[progress.Row]:
         """A line for each training that runs, or has run in this command."""
+        self.running = running
         self._seen.update(running)
         states, rows = self._states(), []
         for training in filter(self._seen.__contains__, self.trainings):
@@ -262,7 +268,9 @@ class Overview:
                 detail = progress.State.of(state) if state else ""
                 rows.append(progress.Row(training.name, "running", None, detail))
             elif state.get("status") == "finished":
-                rows.append(progress.Row(training.name, "finished"))
+                kept = state.get("val_accuracy")
+                words = "" if kept is None else f"validation {percent(kept)}"
+                rows.append(progress.Row(training.name, "finished", None, words))
         return rows
 
     def _states(self) -> dict[Training, dict[str, Any]]:

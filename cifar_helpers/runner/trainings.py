@@ -64,13 +64,18 @@ def plan_trainings(
     """The trainings that the notebooks will do, or find done, in their order.
 
     A notebook that was edited to train something else does that itself, in its turn.
+
+    Args:
+        notebooks: those that are to run.
+        options: what was asked for.
+        inputs: data, weights and precisions; with data alone the trainings can be counted.
     """
     from cifar_helpers import training
 
     found = []
     epochs, asked = options.epochs or 0, options.for_notebooks()
     for notebook in notebooks:
-        if notebook.model is None or not {"dataset", "recipes"} <= set(notebook.types):
+        if notebook.model is None or not notebook.trains_a_plan:
             continue
         entry, set_read = models.MODELS[notebook.model], data.DATASETS[inputs.data["dataset"]]
         share = training.quick_share(entry.name, epochs)
