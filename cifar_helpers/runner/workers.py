@@ -12,14 +12,9 @@ from cifar_helpers import hardware
 from cifar_helpers.errors import UserError
 from cifar_helpers.files import replace_file
 from cifar_helpers.hardware import versions
+from cifar_helpers.runner.cluster import Shipment, make_shipment, train_there
 from cifar_helpers.runner.processes import end_on_interruption, one_process
-from cifar_helpers.runner.trainings import (
-    Shipment,
-    Training,
-    load_shipment,
-    train_here,
-    train_there,
-)
+from cifar_helpers.runner.trainings import Training, train_here
 from cifar_helpers.text import first_line, listed
 
 DECIDING = ("tensorflow", "keras", "numpy", "cifar-helpers")  # what a training's numbers depend on
@@ -158,7 +153,7 @@ def open_workers(
             local.close()
         return
     topic = uuid.uuid4().hex
-    shipment = load_shipment(trainings, client=client.id, topic=topic, environment=environment)
+    shipment = make_shipment(trainings, client=client.id, topic=topic)
     yield ClusterWorkers(client, folder, shipment)
 
 

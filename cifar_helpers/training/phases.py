@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Sequence
 
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
@@ -18,9 +17,7 @@ from cifar_helpers.training.runs import Run
 _WATCHED = {"monitor": "val_cross_entropy", "mode": "min"}
 
 
-def run_phase(
-    run: Run, log: EpochLog, number: int, others: Sequence[keras.callbacks.Callback] = ()
-) -> None:
+def run_phase(run: Run, log: EpochLog, number: int) -> None:
     """Train the model of a run for one phase, counted from 0, from where its checkpoint got to."""
     phase = run.recipe.phases[number]
     log.started = time.perf_counter()  # what the frozen part computes is part of the price
@@ -35,7 +32,7 @@ def run_phase(
             epochs=phase.epochs,
             initial_epoch=log.epochs_in_phase,
             validation_data=feed(validation),
-            callbacks=[*callbacks, log, *others],
+            callbacks=[*callbacks, log],
             shuffle=False,  # the batches are in their own, seeded order
             verbose=0,
         )

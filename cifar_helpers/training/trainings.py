@@ -1,7 +1,6 @@
 """From a recipe to a trained network and its record."""
 
 import time
-from collections.abc import Sequence
 from functools import cache, partial
 
 from cifar_helpers import data, hardware, models, recipes, results
@@ -43,7 +42,6 @@ def train(
     precision: str = "auto",
     deterministic: bool = False,
     verbose: bool = True,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Train a recipe, or resume where an earlier call with the same arguments got to.
 
@@ -60,8 +58,6 @@ def train(
             the one of `fastest_precision`.
         deterministic: as of `set_seed`.
         verbose: print one line an epoch, or for long trainings about six lines.
-        callbacks: Keras' own, called after the recipe's. They are to watch: what they would change
-            is in no record.
 
     Returns:
         The run; `run.model` holds the kept weights, or is None where `out` has the finished record.
@@ -87,7 +83,7 @@ def train(
         _tell_of_earlier_rule(run, None if _begun(candidates, out) else _begun(earlier, out), out)
     if run is None:
         run = _begun(candidates, out) or candidates[0]
-        _train(run, weights, out, verbose, callbacks)
+        _train(run, weights, out, verbose)
     elif verbose:
         print(f"{_trained_before(run)}:")
         print_history(run)
@@ -143,13 +139,7 @@ def _trained_before(run: Run) -> str:
     return f"Trained before, on {where}, finished {record['created'].replace('T', ' at ')[:19]} UTC"
 
 
-def _train(
-    run: Run,
-    weights: backbones.Weights | str | None,
-    out: str,
-    verbose: bool,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> None:
+def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose: bool) -> None:
     """Train what is not trained yet, then evaluate and record it if there is a folder."""
     recipe, classes = run.recipe, len(run.splits.class_names)
     set_seed(run.seed, deterministic=run.deterministic)
@@ -158,7 +148,7 @@ def _train(
     log = EpochLog(run, out, verbose)
     log.restore()
     for number in range(len(run.phase_epochs), len(recipe.phases)):
-        run_phase(run, log, number, callbacks)
+        run_phase(run, log, number)
     if models.MODELS[recipe.model].has_backbone:  # also where every phase was in the checkpoint
         models.fine_tune(run.model, layers=recipe.phases[-1].unfrozen)
     run.images_per_second = log.images_per_second
