@@ -528,7 +528,9 @@ def test_a_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
 def test_real_training_steps_are_compared_where_bfloat16_is_no_emulation(monkeypatch):
     compared = []
     monkeypatch.setattr(precision, "_compare", lambda *steps: compared.append(steps) or 0.9)
+    precision._convolution_speedup.cache_clear()
     assert precision._measure("baseline_cnn") == 0.9
+    precision._convolution_speedup.cache_clear()
     convolutions, steps = compared
     for step in steps:
         before = {name: float(value) for name, value in step().items()}

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,12 +118,12 @@ class _Trainer:
 
     def submit(self, training: Training, out: str) -> Future:
         """Let the process train."""
-        call = (_train, training, out, str(self.shipment), self.environment)
+        call = partial(_train, training, out, str(self.shipment), self.environment)
         try:
-            return self._executor.submit(*call)
+            return self._executor.submit(call)
         except BrokenExecutor:  # killed in an earlier training
             self.start()
-            return self._executor.submit(*call)
+            return self._executor.submit(call)
 
     def _end_with_the_runner(self, client: Any, shipment: Shipment) -> None:
         import psutil  # which distributed brings

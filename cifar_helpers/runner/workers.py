@@ -46,13 +46,13 @@ class LocalWorkers:
 
     def submit(self, name: int, training: Training) -> Future:
         """Let a process train; it lives on for the next training."""
-        call = (train_here, training, str(self._folder), self._environment)
+        call = partial(train_here, training, str(self._folder), self._environment)
         executor = self._executors[name] or one_process()
         try:
-            future = executor.submit(*call)
+            future = executor.submit(call)
         except BrokenExecutor:  # killed in this or in an earlier training
             executor = one_process()
-            future = executor.submit(*call)
+            future = executor.submit(call)
         self._executors[name] = executor
         return future
 
@@ -93,7 +93,7 @@ class ClusterWorkers:
             save_model=partial(replace_file, write=lambda file: file.write(network)),
         )
 
-    def _note(self, event: tuple[float, dict[str, Any]]) -> None:
+    def _note(self, event: tuple[float, tuple[str, dict[str, Any]]]) -> None:
         from cifar_helpers.training import progress
 
         _, (model, entry) = event
