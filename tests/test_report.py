@@ -28,6 +28,13 @@ def test_the_readmes_speeds_are_those_that_were_measured(monkeypatch):
     assert report.with_section(readme, "speed", section(measured)) == readme
 
 
+def test_the_projection_is_of_the_records(published):
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    section = report.scaling_section(published)
+    assert report.with_section(page, "projection", section) == page
+    assert section.splitlines()[-1].startswith("| 64 |") and "the longest training" in section
+
+
 def test_the_readmes_figure_is_there():
     assert (ROOT / "docs" / "accuracy.png").stat().st_size > 1_000
 
