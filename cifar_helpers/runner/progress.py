@@ -1,7 +1,6 @@
 """What the terminal shows while trainings and notebooks run."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -91,10 +90,9 @@ def time_left(seconds: float, *, may_stop: bool) -> str:
 
 def read_rows(folder: Path, model: str | None) -> list[dict[str, Any]]:
     """What the progress file of a model's trainings says of each; [] where there is none."""
-    try:
-        return json.loads(_progress_file(folder, str(model)).read_text())["trainings"]
-    except (OSError, ValueError, KeyError):
-        return []
+    from cifar_helpers.training.progress import read_progress
+
+    return read_progress(str(folder), str(model))
 
 
 def find_training(folder: Path, model: str | None) -> State | None:
@@ -124,11 +122,9 @@ def _seconds_left(rows: list[dict[str, Any]], at: int) -> float | None:
 
 def forget(folder: Path, model: str) -> None:
     """Remove what an earlier command's trainings left, before a notebook starts."""
-    _progress_file(folder, model).unlink(missing_ok=True)
+    from cifar_helpers.training.progress import progress_file
 
-
-def _progress_file(folder: Path, model: str) -> Path:
-    return folder / "progress" / f"{model}.json"
+    progress_file(str(folder), model).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -68,12 +68,13 @@ def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
     }
 
 
-def _file(out: str, model: str) -> Path:
+def progress_file(out: str, model: str) -> Path:
+    """Where the progress of a model's trainings is told."""
     return Path(out) / "progress" / f"{model}.json"
 
 
 def _write(out: str, model: str, entries: list[dict[str, Any]], *, keep_others: bool) -> None:
-    path = _file(out, model)
+    path = progress_file(out, model)
     # It is only shown: whatever keeps it from being written must not end a training.
     with contextlib.suppress(OSError, RuntimeError):  # a file system without locks
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,6 @@ def _write(out: str, model: str, entries: list[dict[str, Any]], *, keep_others: 
 def read_progress(out: str, model: str) -> list[dict[str, Any]]:
     """The entries of a model's trainings; [] where there are none."""
     try:
-        return json.loads(_file(out, model).read_text())["trainings"]
+        return json.loads(progress_file(out, model).read_text())["trainings"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
