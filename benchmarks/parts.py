@@ -69,7 +69,7 @@ def _classic_generator():
 def feeding_share(arguments):
     """What augmentation and feeding add to an epoch, for each model's own recipes."""
     for task in list(TASKS.values())[:3]:
-        for recipe in recipes.of_model(task.model)[-2:]:
+        for recipe in recipes.select(task.model, list(recipes.DEFAULT))[-2:]:
             batch = recipe.phases[0].batch_size
             images, labels = random_images(FED_IMAGES)
             precision = training.fastest_precision(task.model)
@@ -223,7 +223,7 @@ def growth(arguments):
 def one_training(count: int, epochs: int) -> None:
     """Train the baseline once; print its seconds and this process's peak memory in bytes."""
     images, labels = random_images(count)
-    recipe = recipes.of_model("baseline_cnn")[-1]
+    (recipe,) = recipes.select("baseline_cnn", ["improved"])
     network = training.build(recipe, precision=training.fastest_precision(recipe.model))
     training.compile_for(network, recipe.phases[0], count // 64)
     batches = training.feed(data.Batches(images, labels, 64, policy=recipe.augmentation))

@@ -78,6 +78,27 @@ def seeds_interval(values: ArrayLike) -> tuple[float, float] | None:
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def prediction_interval(values: ArrayLike) -> tuple[float, float]:
+    """Where the result of one more training run is expected, by those that differ in their seed only.
+
+    It is wider than `seeds_interval`: it covers the draw of the new run too.
+
+    Reference: Hahn and Meeker, "Statistical Intervals", 1991, section 4.7.
+
+    Args:
+        values: one number a seed, `(seeds,)`, at least two.
+
+    Returns:
+        The limits in the unit of `values`.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    mean_interval = seeds_interval(values)
+    if mean_interval is None:
+        raise ValueError("prediction_interval needs two values or more; received one.")
+    half = np.sqrt(len(values) + 1) * (mean_interval[1] - mean_interval[0]) / 2
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int) -> np.ndarray:
     """How many images of each class were taken for each.
 
@@ -253,6 +274,77 @@ def bootstrap_difference(labels: ArrayLike, predicted_a: ArrayLike, predicted_b:
     differences = (draws[:, 0] - draws[:, 2]) / images
     low, high = np.quantile(differences, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return {"difference": float(shares[0] - shares[2]), "low": float(low), "high": float(high)}
+
+
+def seeds_difference(
+    labels: ArrayLike, predicted_a: Sequence[ArrayLike], predicted_b: Sequence[ArrayLike]
+) -> dict:
+    """Accuracy of a first recipe minus that of a second, over seeds that both were trained with.
+
+    Each seed gives one difference; `seeds_interval` of these covers the draw of the seeds. A second
+    interval covers the draw of the test images too: to the variance of the seeds' mean it adds that
+    of the images' mean, whose differences are averaged over the seeds first, with degrees of freedom
+    by Satterthwaite.
+
+    Reference: Satterthwaite, "An Approximate Distribution of Estimates of Variance Components",
+    Biometrics Bulletin 2 (6), 1946.
+
+    Args:
+        labels: of the images, the same for all.
+        predicted_a: predictions of the first recipe, one array a seed.
+        predicted_b: of the second, with the same seeds in the same order.
+
+    Returns:
+        `differences` (one a seed), `difference` (their mean), `seeds` (the first interval, None for
+        one seed) and `seeds_and_images` (the second, None for one seed): fractions in [-1, 1].
+    """
+    if len(predicted_a) != len(predicted_b) or not len(predicted_a):
+        raise ValueError(
+            "predicted_a and predicted_b must hold as many seeds, at least one; received "
+            f"{len(predicted_a)} and {len(predicted_b)}."
+        )
+    names = [f"{which}[{seed}]" for which in "ab" for seed in range(len(predicted_a))]
+    right = np.array(_right(labels, dict(zip(names, [*predicted_a, *predicted_b], strict=True))))
+    first, second = np.split(right.astype(np.int64), 2)
+    differences = (first - second).mean(axis=1)
+    difference, interval = float(differences.mean()), seeds_interval(differences)
+    both = None
+    if interval:
+        of_images = (first - second).mean(axis=0)
+        half = max((interval[1] - interval[0]) / 2, _half_width(differences, of_images))
+        both = (difference - half, difference + half)
+    return {
+        "differences": differences.tolist(),
+        "difference": difference,
+        "seeds": interval,
+        "seeds_and_images": both,
+    }
+
+
+def _half_width(*samples: np.ndarray) -> float:
+    """Of the interval of a sum of independent means, one a sample, that vary each for itself."""
+    variances = np.array([stats.sem(sample) ** 2 for sample in samples])
+    if not variances.any():
+        return 0.0
+    freedom = variances.sum() ** 2 / np.sum(variances**2 / [len(each) - 1 for each in samples])
+    return float(stats.t.ppf((1 + _CONFIDENCE) / 2, freedom) * np.sqrt(variances.sum()))
+
+
+def verdict(interval: tuple[float, float] | None, *, claims_more: bool = True) -> str:
+    """What an interval of a difference says of a claim about its sign.
+
+    Args:
+        interval: its limits; None where it was not measured.
+        claims_more: whether the claim is that the difference is above zero, else below.
+
+    Returns:
+        "supported" where the whole interval lies on the claimed side of zero, "contradicted" where
+        it lies on the other, else "undecided"; "not tested" without an interval.
+    """
+    if interval is None:
+        return "not tested"
+    low, high = interval if claims_more else (-interval[1], -interval[0])
+    return "supported" if low > 0 else "contradicted" if high < 0 else "undecided"
 
 
 def most_confident_mistakes(labels: ArrayLike, probabilities: ArrayLike, count: int) -> np.ndarray:

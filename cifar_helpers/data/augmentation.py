@@ -14,7 +14,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from cifar_helpers.errors import UserError
 from cifar_helpers.text import listed
 
-AUGMENTATION, FLIPS, ORDER = range(3)  # one stream of random numbers for each purpose
+AUGMENTATION, FLIPS, ORDER, CUTOUT = range(4)  # one stream of random numbers for each purpose
+MEAN_COLOUR = (125, 123, 114)  # of CIFAR-10's training images, RGB
 ROTATION, SHIFT, ZOOM = 15.0, 0.1, 0.1  # of `affine`: degrees, and shares of the sides
 
 # Images a step: few are worked on in memory that is used again, since to map new memory takes
@@ -58,6 +59,33 @@ def crop_flip(images: np.ndarray, seed: int, epoch: int, out: np.ndarray, *, pad
     """`crop`, then `alternating_flip`."""
     crop(images, seed, epoch, out, padding=padding)
     alternating_flip(out, seed, epoch, out)
+
+
+def cutout(images: np.ndarray, seed: int, epoch: int, out: np.ndarray, *, size: int) -> None:
+    """Blank out a square of each image, around a random pixel, as far as it lies in the image.
+
+    `size` is its side in pixels, an even number. Its colour is CIFAR-10's mean, so that it says
+    nothing. `out` may be `images`.
+
+    Reference: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with
+    Cutout", arXiv:1708.04552.
+    """
+    if out is not images:
+        out[:] = images
+    height, width = images.shape[1:3]
+    rng = np.random.default_rng((seed, CUTOUT, epoch))
+    rows, columns = rng.integers(0, (height, width), size=(len(images), 2)).T
+    for image, row, column in zip(out, rows, columns, strict=True):
+        top, left = max(0, row - size // 2), max(0, column - size // 2)
+        image[top : row + size // 2, left : column + size // 2] = MEAN_COLOUR
+
+
+def crop_flip_cutout(
+    images: np.ndarray, seed: int, epoch: int, out: np.ndarray, *, padding: int, size: int
+) -> None:
+    """`crop_flip`, then `cutout`."""
+    crop_flip(images, seed, epoch, out, padding=padding)
+    cutout(out, seed, epoch, out, size=size)
 
 
 def affine(images: np.ndarray, seed: int, epoch: int, out: np.ndarray) -> None:
@@ -131,6 +159,12 @@ POLICIES: dict[str, Policy] = {
         Policy("flip", "flip", 2, alternating_flip),
         Policy("crop_flip", "4-pixel crop, flip", None, partial(crop_flip, padding=4)),
         Policy("crop2_flip", "2-pixel crop, flip", None, partial(crop_flip, padding=2)),
+        Policy(
+            "crop_flip_cutout",
+            "4-pixel crop, flip, 8-pixel cutout",
+            None,
+            partial(crop_flip_cutout, padding=4, size=8),
+        ),
         Policy("reference", "rotation, shift, zoom, flip", None, affine),
     )
 }

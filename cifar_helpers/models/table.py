@@ -132,6 +132,13 @@ BACKBONES: dict[str, Backbone] = by_name(
         finder="cifar_helpers.models.efficientnet_lite:LITE0.find",
         in_auto=True,
     ),
+    Backbone(
+        name="efficientnet-lite2",
+        label="EfficientNet-Lite2",
+        builder="cifar_helpers.models.efficientnet_lite:LITE2.build",
+        loader="cifar_helpers.models.efficientnet_lite:LITE2.load",
+        finder="cifar_helpers.models.efficientnet_lite:LITE2.find",
+    ),
 )
 
 

@@ -1,5 +1,6 @@
 """One record a training: written, found again, and put side by side."""
 
+from cifar_helpers.results.effects import effects, late_spread
 from cifar_helpers.results.formatted import (
     format_table,
     index_rows,
@@ -27,6 +28,7 @@ from cifar_helpers.results.tables import (
     missing_rows,
     results_table,
     row_label,
+    without_variants,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "best_of_each_model",
     "by_experiment",
     "checkpoint_path",
+    "effects",
     "experiment_hash",
     "find_result",
     "for_comparison",
@@ -42,6 +45,7 @@ __all__ = [
     "index_rows",
     "is_of_earlier_rule",
     "kept_gap",
+    "late_spread",
     "load_results",
     "machines",
     "missing_rows",
@@ -52,4 +56,5 @@ __all__ = [
     "row_label",
     "save_result",
     "to_markdown",
+    "without_variants",
 ]

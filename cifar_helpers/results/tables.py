@@ -60,7 +60,7 @@ def is_of_earlier_rule(result: Result) -> bool:
 def _hash_today(result: Result, seed: int | None, earlier_rule: bool) -> str | None:
     """The hash of a record's training if its recipe still is as it was; None if it is gone."""
     record, recipe = result.record, result.recipe
-    ran = record["epochs"]["phases"]
+    ran, backbone = record["epochs"]["phases"], record["backbone"] or {}
     if recipe is None or len(recipe.phases) != len(ran):
         return None
     pairs = zip(recipe.phases, ran, strict=True)
@@ -72,7 +72,7 @@ def _hash_today(result: Result, seed: int | None, earlier_rule: bool) -> str | N
         split_seed=0,  # the first edition's only one
         train_images=record["dataset"]["train_images"],
         validation_images=record["dataset"].get("validation_images", 0),
-        weights=(record["backbone"] or {}).get("sha256"),
+        weights=backbone.get("sha256") or backbone.get("backbone"),
         precision=record["precision"],
         deterministic=record.get("deterministic", False),
         earlier_rule=earlier_rule,
@@ -190,6 +190,11 @@ def missing_rows(found: list[Result]) -> list[tuple[str, str]]:
     return [row for row in recipes.default_rows() if row not in have]
 
 
+def without_variants(found: list[Result]) -> list[Result]:
+    """The results of the study's own rows, without those of variants."""
+    return [result for result in found if not result.record.get("variant_of")]
+
+
 def best_by_validation(found: list[Result]) -> Result:
     """The first seed of the experiment that is best on validation, as a mean over its seeds.
 
@@ -226,7 +231,7 @@ class Comparison(NamedTuple):
 
 
 def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") -> Comparison:
-    """The records of a folder that may share a table; the published ones where it holds none.
+    """The study's rows in a folder that may share a table; the published ones where it holds none.
 
     They are the records of the images at hand and, marked, those of another copy that has the same
     labels in the same order. Where there are none, and the data set asked for is "auto", records of
@@ -235,8 +240,8 @@ def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") ->
     Raises:
         UserError: if there is no record left.
     """
-    own = load_results(out)
-    found = own or published()
+    own = without_variants(load_results(out))
+    found = own or without_variants(published())
     source = splits.source
     told = [] if own else ["The folder `out` holds no records, so these are the published ones."]
     if kept := _records_of(splits, found):

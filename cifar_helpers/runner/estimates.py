@@ -68,6 +68,8 @@ def makespan(seconds: Iterable[float], workers: int) -> float:
 def _epoch_seconds(training: Training) -> tuple[float, ...]:
     """Seconds an epoch of each phase, where the published trainings ran."""
     images = training.train_size or training.images
+    if training.recipe.train_images:
+        images = min(images, training.recipe.train_images)
     return tuple(images * each for each in _image_seconds(training.recipe))
 
 
@@ -77,7 +79,8 @@ def _image_seconds(recipe: Recipe) -> tuple[float, ...]:
     from cifar_helpers import results
 
     records = [each.record for each in results.published() if each.record["model"] == recipe.model]
-    records.sort(key=lambda record: record["recipe"] != recipe.name)
+    wanted = [recipe.name, recipe.variant_of]
+    records.sort(key=lambda record: [record["recipe"] != name for name in wanted])
     phases = len(recipe.phases)
     record = next((each for each in records if len(each["epochs"]["phases"]) == phases), None)
     if record is None:

@@ -47,6 +47,7 @@ class Option:
         left_out: what a notebook is given where the option is left out, so that no flags are the
             full study whatever the notebook's own default is; None leaves that as it is.
         flag: as it is typed, where that is not its name.
+        may_be_empty: whether a list may hold nothing.
     """
 
     help: str
@@ -58,6 +59,7 @@ class Option:
     use: str = ""
     left_out: Any = None
     flag: str = ""
+    may_be_empty: bool = False
 
 
 def _option(text: str, unset: Any = None, **details: Any) -> Any:
@@ -81,7 +83,8 @@ class Options:
         "numbers or names of the notebooks to run (default: all)", (), metavar="NN"
     )
     recipes: tuple[str, ...] | None = _option(
-        f'"reference", "improved" or names of single recipes (default: {" ".join(recipes.DEFAULT)})',
+        f"{', '.join(recipes.GROUPS)}, or names of single recipes (default: "
+        f"{' '.join(recipes.DEFAULT)})",
         metavar="NAME",
         default=recipes.DEFAULT,
         use="parameter name",
@@ -89,7 +92,7 @@ class Options:
     )
     seeds: tuple[int, ...] | None = _option(
         "train each recipe once with each seed (default: as the notebook says, 0 1 2 for the "
-        f"baseline and 0 for the others; 0 in all with up to {QUICK_EPOCHS} epochs)",
+        f"baseline and ablations, 0 for the others; 0 in all with up to {QUICK_EPOCHS} epochs)",
         metavar="K",
         quick_default=(0,),
         use="parameter name",
@@ -112,6 +115,12 @@ class Options:
         quick_default=None,
         use="parameter name settings",
         left_out=[],
+    )
+    check_published: tuple[str, ...] | None = _option(
+        "instead, train the cheapest published row, or those named, once more with a new seed, and "
+        "say whether it agrees with their records (exit status 0 if so, else 1)",
+        metavar="MODEL/RECIPE",
+        may_be_empty=True,
     )
     parameters: tuple[str, ...] = _option(
         "any other parameter of the notebooks that are to run; may be repeated",
@@ -277,7 +286,7 @@ def _details(name: str, option: Option) -> dict[str, Any]:
     if option.choices:
         details["choices"] = option.choices
     if "tuple" in kind:
-        details["nargs"] = "+"
+        details["nargs"] = "*" if option.may_be_empty else "+"
     if name == "parameters":
         details |= {"action": "extend", "default": []}
     return details
@@ -331,7 +340,8 @@ def _check_recipes(wanted: tuple[str, ...]) -> None:
     word = next((str(word) for word in wanted or ("",) if word not in recipes.names()), None)
     if word is not None:
         raise UserError(
-            f"--recipes must be among {listed(recipes.names())}; received {word!r}."
+            f"--recipes must be among {listed(recipes.names(ablations=False))}, or one of the "
+            f"ablations; received {word!r}."
             f"{closest(word, recipes.names())}"
         )
 

@@ -155,7 +155,7 @@ def update_readme(root: Path) -> None:
     """
     from cifar_helpers import narrative, plotting
 
-    found = results.load_results(root)
+    found = results.without_variants(results.load_results(root))
     readme = root / "README.md"
     write_text(readme, with_results(readme.read_text(encoding="utf-8"), found))
     page = root / "docs" / "scaling.md"

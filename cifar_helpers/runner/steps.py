@@ -1,6 +1,7 @@
 """A run from its options to its report, step by step."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -67,6 +68,8 @@ def run(
 def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
     chosen = choose_notebooks(find_notebooks(notebooks_dir), options.notebooks)
     options = check(options, chosen)
+    if options.check_published is not None:
+        return _check_published(options, runs_dir / "check-published")
     notebooks = with_wanted_recipes(chosen, options.recipes, named=bool(options.notebooks))
     data = find_data(options, notebooks)
     options = options.at_full_size(data.get("images", 0))
@@ -99,6 +102,18 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
                 execute(overview, executor, workers)
         record.finish()
         return _report(record, jobs, html=options.html)
+
+
+def _check_published(options: Options, folder: Path) -> int:
+    from cifar_helpers.results import published
+    from cifar_helpers.runner.check import check_rows, choose_rows
+
+    if options.out:
+        raise UserError("--check-published keeps its records in its own folder; leave --out out.")
+    checks = choose_rows(options.check_published or (), published())
+    os.environ.update(kernel_environment(1, shared=False))
+    with hold(folder, fresh=options.fresh):
+        return SUCCESS if check_rows(checks, options, folder) else FAILURE
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray
             raise ValueError(f"activations at {trunk.layers[-1].name} are too large for float16.")
         return activations
 
-    if not run.backbone:  # random weights: nobody will ask for them again
+    if isinstance(run.backbone, str):  # random weights: nobody will ask for them again
         return compute()
     key = {
         "weights": weights_digest(trunk),

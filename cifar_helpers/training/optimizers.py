@@ -42,7 +42,7 @@ def compile_for(model: keras.Model, phase: Phase, steps: int, label_smoothing: f
 def make_optimizer(phase: Phase, steps: int) -> keras.optimizers.Optimizer:
     """A phase's optimizer, with its schedule over `steps` steps an epoch."""
     rate: float | WarmupDecay = phase.learning_rate
-    if phase.schedule != "constant":
+    if phase.warmup or phase.schedule != "constant":
         rate = WarmupDecay(phase.learning_rate, phase.epochs * steps, phase.warmup, phase.schedule)
     options: dict[str, Any] = {"learning_rate": rate}
     if phase.ema:
@@ -87,18 +87,18 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly to its peak and falls to zero at the last step.
+    """A learning rate that rises linearly to its peak, and stays there or falls to zero at the end.
 
     Args:
         peak: the highest learning rate.
         steps: optimizer steps of the whole training.
         warmup: share of the steps that rise, in [0, 1).
-        shape: "linear" or "cosine", the way down.
+        shape: "linear" or "cosine", the way down, or "constant".
     """
 
     def __init__(self, peak: float, steps: int, warmup: float = 0.0, shape: str = "linear"):
-        if shape not in ("linear", "cosine"):
-            raise ValueError(f'shape must be "linear" or "cosine"; received {shape!r}.')
+        if shape not in ("linear", "cosine", "constant"):
+            raise ValueError(f'shape must be "linear", "cosine" or "constant"; received {shape!r}.')
         self.peak, self.steps, self.warmup, self.shape = peak, steps, warmup, shape
 
     def __call__(self, step):
@@ -109,6 +109,8 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         left = keras.ops.clip((self.steps - step) / falling, 0.0, 1.0)
         if self.shape == "cosine":
             left = 0.5 - 0.5 * keras.ops.cos(math.pi * left)
+        if self.shape == "constant":
+            left = keras.ops.ones_like(step)
         rise = (step + 1.0) / rising if self.warmup else keras.ops.ones_like(step)
         return self.peak * keras.ops.minimum(rise, left)
 

@@ -25,7 +25,8 @@ def plan(
     Args:
         model: one of `models.MODELS`.
         wanted: names of recipes and words of `recipes.GROUPS`.
-        seeds: one training each; empty for the model's own seeds, in a quick pass for seed 0.
+        seeds: one training each; empty for the model's own seeds, for ablations
+            `recipes.ABLATION_SEEDS`, in a quick pass for seed 0.
         epochs: cap on the epochs of every phase; 0 for the recipes' own. See `recipes.is_quick`.
         train_size: as of `data.load`. A quick pass that is left to choose has few images, and
             for some models smaller batches, so that they make enough steps.
@@ -45,7 +46,8 @@ def plan(
     """
     entry = models.MODELS[model]
     quick = recipes.is_quick(epochs)
-    seeds = seeds or ((0,) if quick else entry.seeds)
+    if not seeds and quick:
+        seeds = (0,)
     image_size = image_size or (entry.quick_image_size if quick else ())
     _check_numbers(seeds, epochs, image_size)
     chosen = [
@@ -62,7 +64,7 @@ def plan(
         chosen = [recipe.in_batches(entry.quick_batch_size) for recipe in chosen]
     if image_size:
         chosen = [_resized(recipe, image_size) for recipe in chosen]
-    pairs = [(recipe, seed) for recipe in chosen for seed in seeds]
+    pairs = [(recipe, seed) for recipe in chosen for seed in seeds or _seeds(recipe, entry.seeds)]
     if out:
         write_plan(out, model, pairs)
     return pairs
@@ -73,8 +75,12 @@ def quick_share(model: str, epochs: int) -> float:
     return models.MODELS[model].quick_share if recipes.is_quick(epochs) else 0.0
 
 
+def _seeds(recipe: Recipe, usual: tuple[int, ...]) -> tuple[int, ...]:
+    return recipes.ABLATION_SEEDS if recipe.group == "ablations" else usual
+
+
 def _check_numbers(seeds, epochs: int, image_size) -> None:
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+    if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
         raise UserError(f"seeds must be different whole numbers from 0 up; received {seeds}.")
     if epochs < 0:
         raise UserError(f"epochs must be 1 or more, or 0 for the recipe's own; received {epochs}.")

@@ -33,6 +33,7 @@ def make_result(
     record = {
         "model": run.recipe.model,
         "recipe": run.recipe.name,
+        "variant_of": run.recipe.variant_of,
         "changes": run.recipe.changes,
         "seed": run.seed,
         "dataset": {
@@ -41,7 +42,7 @@ def make_result(
             "validation_images": len(splits.validation),
             "test_images": len(labels),
         },
-        "backbone": run.backbone.as_dict() if run.backbone else None,
+        "backbone": _backbone_fields(run),
         "image_size": run.recipe.image_size,
         "precision": run.precision,
         "deterministic": run.deterministic,
@@ -70,6 +71,12 @@ def make_result(
             "validation_labels": splits.validation.labels,
         },
     )
+
+
+def _backbone_fields(run: Run) -> dict[str, str] | None:
+    if isinstance(run.backbone, str):
+        return {"backbone": run.backbone, "origin": "random weights", "sha256": ""}
+    return run.backbone.as_dict() if run.backbone else None
 
 
 def _score(labels: np.ndarray, probabilities: np.ndarray) -> dict:

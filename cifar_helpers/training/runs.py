@@ -32,7 +32,7 @@ class Run:
         images_per_second: training images a second inside epochs, validation left out.
         model: the trained `keras.Model`; None where a finished record was found.
         result: the record and test predictions, once `evaluate` has run or where it was found.
-        backbone: the backbone's weights, where there is one.
+        backbone: the backbone's weights, or its name for random ones; None where there is none.
     """
 
     recipe: Recipe
@@ -50,7 +50,7 @@ class Run:
     images_per_second: float = 0.0
     model: Any = None
     result: results.Result | None = None
-    backbone: backbones.Weights | None = None
+    backbone: backbones.Weights | str | None = None
 
     @property
     def title(self) -> str:
@@ -113,5 +113,5 @@ def make_run(
         precision=precision,
         deterministic=deterministic,
         earlier_rule=earlier_rule,
-        backbone=weights if isinstance(weights, backbones.Weights) else None,
+        backbone=weights,
     )

@@ -53,7 +53,7 @@ def train(
         seed: of the initial weights, the order of the images, augmentation and dropout.
         out: the run's folder, with `results/` and `checkpoints/`; "" keeps nothing on disk.
         weights: the backbone's, for transfer learning; a recipe with a backbone of its own gets
-            that one's.
+            that one's, one without pretraining random ones.
         precision: "float32", "bfloat16", or "auto": that of the record or checkpoint in `out`, else
             the one of `fastest_precision`.
         deterministic: as of `set_seed`.
@@ -66,9 +66,11 @@ def train(
         UserError: for an unknown precision, or weight averages of a network with batch norms.
         WeightsError: if the recipe's own backbone cannot be had.
     """
-    splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(splits))
+    splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(recipe, splits))
     if recipe.backbone not in ("", getattr(weights, "backbone", weights)):
         weights = _own_weights(recipe.backbone)
+    if not recipe.pretrained:
+        weights = getattr(weights, "backbone", weights)
     make = partial(
         make_run, recipe, splits, seed=seed, weights=weights, deterministic=deterministic
     )
@@ -91,10 +93,14 @@ def train(
     return run
 
 
-def _train_size(splits: data.Splits) -> int:
-    """The `train_size` the splits were loaded with; 0 where they hold everything."""
+def _train_size(recipe: Recipe, splits: data.Splits) -> int:
+    """How many images to train on: the recipe's number, or that the splits were loaded with.
+
+    The smaller one if there are both, 0 for everything.
+    """
     every = len(splits.train_indices) + len(splits.validation_indices) == len(splits.pool)
-    return 0 if every else len(splits.train_indices)
+    loaded = 0 if every else len(splits.train_indices)
+    return min(filter(None, (recipe.train_images, loaded)), default=0)
 
 
 @cache

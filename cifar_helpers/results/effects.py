@@ -1,0 +1,100 @@
+"""What a change is worth: variants of recipes beside the recipes that they were made from."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from cifar_helpers import metrics
+from cifar_helpers.results.store import Result
+from cifar_helpers.results.tables import by_experiment, row_label
+
+
+def effects(found: list[Result]) -> pd.DataFrame:
+    """What each variant's change is worth, over the seeds that it and its base were trained with.
+
+    A variant's base is the recipe that it was made from, with the same images and precision.
+
+    Args:
+        found: results of variants and their bases; others are passed over.
+
+    Returns:
+        One row a variant whose base has a seed in common with it: model, recipe, base, label, changes,
+        seeds (how many in common), epochs (asked for) and train_images, then as differences of
+        accuracy, variant minus base, in percentage points: validation and test, `low` and `high` (of
+        test, over seeds) and `images_low` and `images_high` (over test images too), NaN for one seed;
+        `spread` and `base_spread` (`late_spread`, mean over the seeds) and `seeds_spread` and
+        `base_seeds_spread` (standard deviation of validation accuracy over the seeds), in points.
+    """
+    experiments, rows = list(by_experiment(found).values()), []
+    for group in experiments:
+        bases = (each for each in experiments if _is_base(each[0].record, group[0].record))
+        pairs = max((_by_seed(group, base) for base in bases), key=len, default=[])
+        if pairs:
+            rows.append(_effect(pairs))
+    return pd.DataFrame(rows)
+
+
+def _is_base(base: dict, record: dict) -> bool:
+    """Whether a record's recipe was made from that of the first, and all else is the same."""
+    images = ("sha256", "train_images", "validation_images")
+    return (
+        (base["model"], base["recipe"]) == (record["model"], record.get("variant_of"))
+        and all(base["dataset"].get(name) == record["dataset"].get(name) for name in images)
+        and base["precision"] == record["precision"]
+    )
+
+
+def _by_seed(group: list[Result], base: list[Result]) -> list[tuple[Result, Result]]:
+    """Pairs of the same seed."""
+    seeds = {result.record["seed"]: result for result in base}
+    return [
+        (result, seeds[result.record["seed"]]) for result in group if result.record["seed"] in seeds
+    ]
+
+
+def _effect(pairs: list[tuple[Result, Result]]) -> dict:
+    variants, bases = zip(*pairs, strict=True)
+    first = variants[0].record
+    test = metrics.seeds_difference(
+        variants[0].labels,
+        [result.predictions for result in variants],
+        [result.predictions for result in bases],
+    )
+    nothing = (math.nan, math.nan)
+    low, high = test["seeds"] or nothing
+    images_low, images_high = test["seeds_and_images"] or nothing
+    records, base_records = ([result.record for result in each] for each in (variants, bases))
+    accuracies, base_accuracies = (
+        [record["validation"]["accuracy"] for record in each] for each in (records, base_records)
+    )
+    return {
+        "model": first["model"],
+        "recipe": first["recipe"],
+        "base": first["variant_of"],
+        "label": row_label(variants[0]),
+        "changes": first["changes"],
+        "seeds": len(pairs),
+        "epochs": first["epochs"]["requested"],
+        "train_images": first["dataset"]["train_images"],
+        "validation": 100 * float(np.mean(np.subtract(accuracies, base_accuracies))),
+        "test": 100 * test["difference"],
+        "low": 100 * low,
+        "high": 100 * high,
+        "images_low": 100 * images_low,
+        "images_high": 100 * images_high,
+        "spread": float(np.mean([late_spread(record) for record in records])),
+        "base_spread": float(np.mean([late_spread(record) for record in base_records])),
+        "seeds_spread": _spread_over_seeds(accuracies),
+        "base_seeds_spread": _spread_over_seeds(base_accuracies),
+    }
+
+
+def late_spread(record: dict) -> float:
+    """Standard deviation of validation accuracy over the last third of the epochs, in points."""
+    accuracies = record["history"]["val_accuracy"]
+    return 100 * float(np.std(accuracies[-math.ceil(len(accuracies) / 3) :]))
+
+
+def _spread_over_seeds(accuracies: list[float]) -> float:
+    return 100 * float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else math.nan

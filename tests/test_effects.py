@@ -1,0 +1,129 @@
+"""What a variant's change is worth, and whether a new seed agrees with the published ones."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+from cifar_helpers import results
+from cifar_helpers.errors import UserError
+from cifar_helpers.runner import check, options
+
+PUBLISHED = results.published()
+SEEDS = [
+    result
+    for result in PUBLISHED
+    if (result.record["model"], result.record["recipe"]) == ("baseline_cnn", "improved")
+]
+
+
+def _variant(result, **changes):
+    """A record of a variant of the recipe, by default with the same predictions."""
+    record = deepcopy(result.record) | {"recipe": "flat", "variant_of": result.record["recipe"]}
+    record |= {"parameters_hash": "0" * 64, "experiment_hash": "flat", **changes}
+    return results.Result(record, dict(result.arrays))
+
+
+def _wrong_on(result, images: int):
+    """The same predictions, but so many more of the right ones are wrong."""
+    worse = _variant(result)
+    probabilities = result.probabilities.copy()
+    right = np.flatnonzero(result.predictions == result.labels)[:images]
+    probabilities[right] = np.roll(probabilities[right], 1, axis=1)
+    return results.Result(worse.record, {**result.arrays, "probabilities": probabilities})
+
+
+def test_an_effect_is_the_difference_from_the_base_over_common_seeds():
+    variants = [_wrong_on(result, 100 + 10 * place) for place, result in enumerate(SEEDS)]
+    (row,) = results.effects([*SEEDS, *variants]).to_dict("records")
+    assert (row["recipe"], row["base"], row["seeds"]) == ("flat", "improved", len(SEEDS))
+    assert row["test"] == pytest.approx(-1.1)
+    assert row["validation"] == 0
+    assert row["images_low"] <= row["low"] < row["test"] < row["high"] <= row["images_high"]
+
+
+def test_a_seed_without_its_base_does_not_count():
+    (row,) = results.effects([SEEDS[0], *map(_variant, SEEDS)]).to_dict("records")
+    assert row["seeds"] == 1 and np.isnan(row["low"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"precision": "another"},
+        {"dataset": {**SEEDS[0].record["dataset"], "train_images": 1_000}},
+        {"model": "vgg10"},
+        {"variant_of": "reference"},
+    ],
+    ids=["precision", "images", "model", "base"],
+)
+def test_a_base_differs_in_nothing_else(other):
+    assert results.effects([*SEEDS, _variant(SEEDS[0], **other)]).empty
+
+
+def test_the_late_spread_is_over_the_last_third_of_the_epochs():
+    history = {"val_accuracy": [0.1, 0.5, 0.6, 0.7, 0.72, 0.70, 0.74]}
+    expected = 100 * np.std([0.72, 0.70, 0.74])
+    assert results.late_spread({"history": history}) == pytest.approx(expected)
+
+
+# A new seed of a published row
+
+
+def test_the_cheapest_row_is_checked_unless_others_are_named():
+    (cheapest,) = check.choose_rows([], PUBLISHED)
+    every = check.choose_rows(["baseline_cnn/reference", "baseline_cnn/improved"], PUBLISHED)
+    assert cheapest.record["seconds"] == min(
+        (row.record["seconds"] for row in every), key=lambda seconds: seconds["train"]
+    )
+    assert cheapest.seed not in {each.record["seed"] for each in cheapest.published}
+    (named,) = check.choose_rows(["baseline_cnn/improved"], PUBLISHED)
+    assert named.name == "baseline_cnn/improved"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [("baseline_cnn/improve", "Did you mean baseline_cnn/improved"), ("cnn", "which has 0")],
+)
+def test_a_row_that_is_not_published_is_refused(row, message):
+    with pytest.raises(UserError, match=message):
+        check.choose_rows([row], PUBLISHED)
+
+
+def test_a_row_of_two_seeds_is_refused():
+    with pytest.raises(UserError, match="at least 3 seeds; found none"):
+        check.choose_rows([], SEEDS[:2])
+
+
+@pytest.mark.parametrize(("accuracy", "inside"), [(None, True), (0.5, False)])
+def test_a_new_seed_is_judged_by_the_prediction_interval(accuracy, inside):
+    row = check.Check(SEEDS, 7)
+    record = deepcopy(SEEDS[0].record)
+    record["test"]["accuracy"] = accuracy or record["test"]["accuracy"]
+    found, words = check.judge(row, results.Result(record, SEEDS[0].arrays))
+    assert found == inside
+    assert ("inside" if inside else "outside") in words and "points wide" in words
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["cnn"], "received cnn, which has 0"),
+        (["--out", "elsewhere"], "leave --out out"),
+    ],
+)
+def test_a_wrong_check_ends_with_status_2(words, message, study, capsys):
+    study.add("01_first", "lists_what_ran")
+    assert study.run("--check-published", *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_check_trains_a_new_seed_and_tells_by_its_status(study, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(check, "check_rows", lambda checks, *rest: asked.extend(checks) or False)
+    study.add("01_first", "lists_what_ran")
+    assert study.run("--check-published") == 1
+    (expected,) = check.choose_rows([], PUBLISHED)
+    assert [(each.name, each.seed) for each in asked] == [(expected.name, expected.seed)]
+    assert options.parse(["--check-published"]).check_published == ()
+    assert options.parse([]).check_published is None

@@ -1,0 +1,188 @@
+"""Variants of recipes and the ablations made of them: trained, recorded, tabled and resumed."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_training import BACKBONE, TINY, TRANSFER, find_backbone
+
+from cifar_helpers import data, models, recipes, results, training
+from cifar_helpers.errors import UserError
+from cifar_helpers.recipes import variant
+from cifar_helpers.training import epochs
+
+ABLATIONS = recipes.ABLATIONS
+# What a base at a smaller budget may differ in from its row.
+BUDGET = {"epochs", "train_images", "image_size"}
+PARAMETERS = {
+    ("vgg10", (("convolutions", (1, 1, 1)),)): 356_810,
+    ("vgg10", (("convolutions", (2, 2, 2)),)): 550_570,
+    ("resnet20", (("shortcuts", False),)): 271_786,
+    ("resnet20", (("batch_norm", False),)): 271_690,
+}
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch):
+    """To trace a graph takes far longer than the two steps that are needed here."""
+    monkeypatch.setitem(models.BACKBONES, "tiny", BACKBONE)
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def splits(toy_splits) -> data.Splits:
+    test = data.Split(toy_splits.test.images[:20], toy_splits.test.labels[:20])
+    return replace(toy_splits, test=test)
+
+
+def _differences(recipe, base) -> set[str]:
+    words = {"name", "changes", "group", "reference", "variant_of", "phases"}
+    found = {
+        field.name
+        for field in fields(recipe)
+        if field.name not in words and getattr(recipe, field.name) != getattr(base, field.name)
+    }
+    for phase, other in zip(recipe.phases, base.phases, strict=True):
+        found |= {f.name for f in fields(phase) if getattr(phase, f.name) != getattr(other, f.name)}
+    return found
+
+
+# What a variant is
+
+
+def test_a_variant_differs_in_what_it_says_and_in_its_name():
+    made = variant(TINY, "wide", phase={"ema": 0.0}, label_smoothing=0.0)
+    assert _differences(made, TINY) == {"ema", "label_smoothing"}
+    assert (made.name, made.variant_of, made.group) == ("wide", "improved", "")
+    assert made.changes == "improved, ema 0.0, label_smoothing 0.0"
+
+
+def test_phases_are_addressed_by_position():
+    made = variant(TRANSFER, "last-ten", phase=({}, {"unfrozen": 10}))
+    assert [phase.unfrozen for phase in made.phases] == [0, 10]
+
+
+def test_a_variant_has_no_published_figures():
+    (row,) = recipes.select("vgg10", ["base"])
+    assert variant(row, "drier", dropout=0.1).reference is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": "improved"}, "name of its own"),
+        ({"name": "../improved", "centred": True}, "name of its own"),
+        ({"dropot": 0.1}, "received dropot. Did you mean dropout"),
+        ({"phase": {"emma": 0.1}}, "received emma. Did you mean ema"),
+        ({"phase": ({"ema": 0.0}, {})}, "one mapping for each of the 1 phases"),
+        ({"phase": {"early_stopping": 3}}, "either averaged"),
+        ({}, "must change something"),
+        ({"label_smoothing": 0.1}, "must change something"),
+        ({"phases": ()}, "received phases"),
+    ],
+)
+def test_what_makes_no_variant_is_refused(wrong, message):
+    with pytest.raises(UserError, match=message):
+        variant(TINY, **{"name": "other", **wrong})
+
+
+def test_arguments_that_a_network_does_not_take_are_refused():
+    made = variant(TINY, "deep", network={"shortcuts": False})
+    with pytest.raises(UserError, match="may hold nothing; received shortcuts"):
+        training.build(made)
+
+
+def test_a_network_is_changed_by_its_builders_arguments():
+    (row,) = recipes.select("resnet20", ["improved"])
+    made = variant(row, "plain", network={"shortcuts": False})
+    names = [layer.name for layer in training.build(made).layers]
+    assert not [name for name in names if "add" in name or "shortcut" in name]
+
+
+def test_the_number_of_training_images_is_the_smaller_of_two(splits):
+    for wanted, kept in ((40, 40), (1_000, 64)):
+        made = variant(TINY, "few", train_images=wanted)
+        run = training.train(made, splits, seed=0, precision="float32", verbose=False)
+        assert len(run.splits.train) == kept
+
+
+def test_random_weights_are_asked_for_by_name_and_said(splits):
+    made = variant(TRANSFER, "random", pretrained=False).capped(1)
+    options = {"seed": 0, "precision": "float32", "verbose": False}
+    run = training.train(made, splits, weights=find_backbone(""), **options)
+    backbone = training.evaluate(run).record["backbone"]
+    assert backbone == {"backbone": "tiny", "origin": "random weights", "sha256": ""}
+    kernels = [
+        network.get_layer("block1_conv").kernel
+        for network in (run.model, training.build(TRANSFER, find_backbone("")))
+    ]
+    assert not np.allclose(*kernels, atol=0.1)
+
+
+# The ablations
+
+
+def test_no_ablation_runs_unless_it_is_asked_for():
+    rows = recipes.default_rows()
+    assert not [each for each in ABLATIONS if (each.model, each.name) in rows]
+    for model in models.MODELS:
+        asked = training.plan(model, ["ablations"])
+        assert {recipe.group for recipe, _ in asked} == {"ablations"}
+        assert {seed for _, seed in asked} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("recipe", ABLATIONS, ids=lambda recipe: f"{recipe.model}-{recipe.name}")
+def test_an_ablation_changes_one_thing_of_a_recipe_there_is(recipe):
+    (base,) = recipes.select(recipe.model, [recipe.variant_of])
+    changed = _differences(recipe, base)
+    callbacks = {"early_stopping", "reduce_on_plateau"}
+    assert len(changed) == 1 or changed <= BUDGET or changed == callbacks
+
+
+def test_there_are_ablations_of_every_network():
+    questions = [each for each in ABLATIONS if not each.name.startswith("short")]
+    assert {each.model for each in questions} == set(models.MODELS)
+    assert len({(each.model, each.name) for each in ABLATIONS}) == len(ABLATIONS)
+
+
+@pytest.mark.parametrize(("model", "network"), PARAMETERS, ids=str)
+def test_networks_of_ablations_have_their_numbers_of_parameters(model, network):
+    (recipe, *_) = [each for each in ABLATIONS if (each.model, each.network) == (model, network)]
+    assert training.build(recipe).count_params() == PARAMETERS[model, network]
+
+
+def test_every_network_of_an_ablation_is_counted():
+    assert {(each.model, each.network) for each in ABLATIONS if each.network} == set(PARAMETERS)
+
+
+class _Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("recipe", ABLATIONS, ids=lambda recipe: f"{recipe.model}-{recipe.name}")
+def test_every_ablation_trains_resumes_and_has_a_row(recipe, splits, tmp_path, monkeypatch):
+    phases = len(recipe.phases)
+    recipe = replace(recipe.capped(2 // phases), image_size=32, train_images=30)
+    options = {"out": str(tmp_path), "precision": "float32", "verbose": False, "seed": 0}
+    weights = find_backbone("") if phases > 1 else None
+    finish = epochs.EpochLog.on_epoch_end
+
+    def interrupt(self, *arguments, **more):
+        finish(self, *arguments, **more)
+        raise _Interrupted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(epochs.EpochLog, "on_epoch_end", interrupt)
+        with pytest.raises(_Interrupted):
+            training.train(recipe, splits, weights=weights, **options)
+    run = training.train(recipe, splits, weights=weights, **options)
+    (found,) = results.load_results(tmp_path)
+    assert found.record["variant_of"] == recipe.variant_of
+    assert found.record["epochs"]["run"] == 2 and found.record["dataset"]["train_images"] == 30
+    assert found.record["parameters_hash"] == run.parameters_hash
+    row = results.results_table([found]).iloc[0]
+    assert (row["recipe"], row["changes"]) == (recipe.name, recipe.changes)
+    assert results.without_variants([found]) == []
