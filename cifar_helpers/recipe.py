@@ -86,6 +86,10 @@ class Recipe:
         centred: whether pixels reach the first layer with about zero mean and unit variance, not
             in [0, 1]; an EfficientNet has its own range.
         label_smoothing: share of the target spread over all classes, in [0, 1).
+        mixup: how much images and labels are blended in pairs, as of `data.Batches`; 0 for not at
+            all.
+        whitened: whether the first convolution starts from filters that whiten small patches of the
+            training images (`training.whitening`).
         validation_fraction: share of the training images held out.
         image_size: for transfer learning, the backbone's input height and width in pixels.
         reference: the published figures, where the row rebuilds one.
@@ -97,6 +101,14 @@ class Recipe:
         network: what the model's builder is given besides, as pairs of name and value: another
             network than the study's. `variant` takes a mapping.
         variant_of: the recipe of the same model that this one was made from by `variant`.
+        teacher: the transfer-learning recipe whose network, seed 0, teaches; "" for none. A taught
+            recipe has the augmentation "grid_crop_flip".
+        teacher_share: weight of the teacher's part of the loss, in [0, 1].
+        temperature: that soft targets are compared at, at least 1.
+        teaches: whether, after its training, the network of seed 0 answers to all views of the
+            training images, for students to learn from.
+        explained: for transfer learning, whether heat maps and nearest images are kept beside the
+            record, since the network is not published (`training.explained`).
     """
 
     model: str
@@ -116,6 +128,18 @@ class Recipe:
     train_images: int = 0
     network: tuple[tuple[str, Any], ...] = ()
     variant_of: str = ""
+    mixup: float = 0.0
+    whitened: bool = False
+    teacher: str = ""
+    teacher_share: float = 0.0
+    temperature: float = 1.0
+    teaches: bool = False
+    explained: bool = False
+
+    def __post_init__(self):
+        """Refuse what does not go together."""
+        if self.mixup and self.teacher:
+            raise ValueError("a teacher answers to single images, not to those that mixup blends.")
 
     @property
     def epochs(self) -> int:
@@ -125,12 +149,13 @@ class Recipe:
     def capped(self, epochs: int) -> "Recipe":
         """The recipe with at most `epochs` epochs a phase; 0 leaves it as it is.
 
-        Schedules are sized to the capped length, so that they still end at zero.
+        Schedules are sized to the capped length, so that they still end at zero. What is shorter is
+        not worth a closer look.
         """
         if epochs == 0:
             return self
         phases = tuple(replace(phase, epochs=min(phase.epochs, epochs)) for phase in self.phases)
-        return replace(self, phases=phases)
+        return replace(self, phases=phases, explained=self.explained and phases == self.phases)
 
     def in_batches(self, most: int) -> "Recipe":
         """The recipe with at most as many images a batch.
@@ -202,16 +227,17 @@ def variant(
     told = [
         f"{key} {value}" for each in (*every, network or {}, changes) for key, value in each.items()
     ]
-    changes = {"changes": f"{recipe.name}, {', '.join(told)}", "group": "", **changes}
+    plain = {"group": "", "teaches": False, "explained": False}
+    changes = {"changes": f"{recipe.name}, {', '.join(told)}", **plain, **changes}
     if network:
         changes["network"] = tuple({**dict(recipe.network), **network}.items())
     try:
         phases = tuple(replace(old, **new) for old, new in zip(recipe.phases, every, strict=True))
+        made = replace(
+            recipe, name=name, phases=phases, reference=None, variant_of=recipe.name, **changes
+        )
     except ValueError as error:
         raise UserError(f"the variant {name} cannot be: {error}") from error
-    made = replace(
-        recipe, name=name, phases=phases, reference=None, variant_of=recipe.name, **changes
-    )
     if _deciding_fields(replace(made, name=recipe.name)) == _deciding_fields(recipe) and all(
         getattr(made, each) == getattr(recipe, each) for each in _DECIDE_ELSEWHERE
     ):
@@ -236,7 +262,8 @@ def _check_fields(kind: type[Recipe] | type[Phase], given: Iterable[str]) -> Non
 # What names a training. Words and published figures decide nothing. Of the others, the weights'
 # checksum or name and the number of images that there are count.
 _DECIDE_ELSEWHERE = {"backbone", "pretrained", "train_images"}
-_NEVER_HASHED = {"changes", "reference", "group", "variant_of", *_DECIDE_ELSEWHERE}
+_WORDS = {"changes", "reference", "group", "variant_of"}
+_NEVER_HASHED = {*_WORDS, "teaches", "explained", *_DECIDE_ELSEWHERE}
 # Fields added since then stay out while at their defaults, so that they change no earlier hash.
 _FIRST_EDITION = frozenset(
     "model name phases augmentation dropout centred label_smoothing validation_fraction image_size "
@@ -257,6 +284,7 @@ def parameters_hash(
     precision: str,
     deterministic: bool = False,
     earlier_rule: bool = False,
+    teacher: str | None = None,
 ) -> str:
     """A name for all that decides a training's outcome, and for nothing else: a SHA-256 in hex.
 
@@ -273,6 +301,7 @@ def parameters_hash(
         deterministic: whether only deterministic kernels are used.
         earlier_rule: name it as records of the first edition do. There early stopping and plateaus
             watched the loss with label smoothing.
+        teacher: the SHA-256 of a teacher's weights; None where there is none.
     """
     decides = _deciding_fields(recipe) | {
         "seed": seed,
@@ -287,6 +316,8 @@ def parameters_hash(
         del decides["seed"]
     if deterministic:
         decides["deterministic"] = True
+    if teacher:
+        decides["teacher_weights"] = teacher
     if differs_from_earlier_rule(recipe) and not earlier_rule:
         decides["watched"] = "val_cross_entropy"
     return files.json_hash(decides)

@@ -30,6 +30,7 @@ __all__ = [
     "Recipe",
     "Reference",
     "default_rows",
+    "did_you_mean",
     "differs_from_earlier_rule",
     "for_backbone",
     "is_quick",
@@ -74,6 +75,7 @@ def _transfer(image_size: int, unfrozen: int, epochs: int, reference: Reference)
         dropout=0.3 if image_size == 96 else 0.2,
         image_size=image_size,
         reference=reference,
+        explained=True,
     )
 
 
@@ -197,6 +199,7 @@ RECIPES: tuple[Recipe, ...] = (
         label_smoothing=0.1,
         validation_fraction=0.1,
         image_size=128,
+        explained=True,
     ),
 )
 
@@ -319,6 +322,11 @@ def names(*, ablations: bool = True) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*GROUPS, *single)))
 
 
+def did_you_mean(word: str) -> str:
+    """A question that names the words of `--recipes` most like a mistyped one, "" if none is."""
+    return closest(word, names(ablations=False)) or closest(word, names())
+
+
 def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
     """The recipes of a model that were asked for, in the order of the results table.
 
@@ -335,7 +343,7 @@ def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
         if word not in names():
             raise UserError(
                 f"recipes must be among {listed(names(ablations=False))}, or one of the ablations; "
-                f"received {word}.{closest(word, names())}"
+                f"received {word}.{did_you_mean(word)}"
             )
     return [
         recipe.capped(epochs)

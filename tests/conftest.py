@@ -14,14 +14,24 @@ from cifar_helpers import data
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that no process is left alone with one at the end."""
-    longest = ("test_kills.py", "test_training.py", "test_extension.py", "test_faults.py")
-    items.sort(key=lambda item: item.path.name not in longest)
+    longest = ("kills", "cluster", "training", "faults", "variants", "extension", "notebooks")
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in longest)
 
 
 @pytest.fixture(scope="session")
 def toy_splits() -> data.Splits:
     """The toy set cut down to a few images: enough to train a step on."""
     return data.load("toy", train_size=64)
+
+
+@pytest.fixture
+def eager():
+    """Nothing is traced: a graph takes far longer than the few steps that a tiny training needs."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

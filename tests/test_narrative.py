@@ -218,7 +218,8 @@ def test_limits_say_what_the_intervals_do_not_cover():
 def test_missing_rows_are_named_with_their_model():
     found = [made(model, recipe) for model, recipe in recipes.default_rows()]
     assert narrative.describe_missing(found).data == (
-        f"Every row that a plain run trains is here, {len(found)} trainings in all."
+        f"Every row that a plain run trains is here, {len(found)} trainings in all. More rows are "
+        "trained when asked for: `--recipes ablations`."
     )
     less = [result for result in found if results.row_label(result) != "VGG-10, base"]
     text = narrative.describe_missing(less).data
@@ -231,9 +232,9 @@ def test_rows_that_are_trained_when_asked_for_are_no_missing_ones(monkeypatch):
     monkeypatch.setattr(recipes, "RECIPES", (*recipes.RECIPES, best))
     text = narrative.describe_missing(found).data
     assert "Missing" not in text
-    assert text.endswith("More rows are trained when asked for: `--recipes best`.")
+    assert text.endswith("More rows are trained when asked for: `--recipes best ablations`.")
     there = narrative.describe_missing([*found, made("baseline_cnn", "long")]).data
-    assert "--recipes" not in there
+    assert there.endswith("`--recipes ablations`.")
 
 
 def test_the_images_that_none_gets_right_are_counted_where_they_cannot_be_shown(toy_splits):

@@ -44,6 +44,8 @@ def _weights(model):
     return [np.asarray(weight) for weight in model.get_weights()]
 
 
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions")
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("model", list(models.MODELS))
 def test_one_epoch_of_every_recipe_trains_and_gives_a_record(model, toy_splits):
     for recipe in recipes.select(model, ["reference", "improved"], epochs=1):

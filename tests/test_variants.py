@@ -4,7 +4,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from tiny_training import BACKBONE, TINY, TRANSFER, find_backbone
 
 from cifar_helpers import data, models, recipes, results, training
@@ -23,13 +22,16 @@ PARAMETERS = {
 }
 
 
+pytestmark = [
+    pytest.mark.usefixtures("eager"),
+    # That its own pipelines are traced all the same.
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions"),
+]
+
+
 @pytest.fixture(autouse=True)
-def eager(monkeypatch):
-    """To trace a graph takes far longer than the two steps that are needed here."""
+def tiny_backbone(monkeypatch):
     monkeypatch.setitem(models.BACKBONES, "tiny", BACKBONE)
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def splits(toy_splits) -> data.Splits:
 
 
 def _differences(recipe, base) -> set[str]:
-    words = {"name", "changes", "group", "reference", "variant_of", "phases"}
+    words = {"name", "changes", "group", "reference", "variant_of", "phases", "explained"}
     found = {
         field.name
         for field in fields(recipe)

@@ -27,6 +27,9 @@ _ARRAYS = {
     "labels": ("uint8", "int64"),
     "validation_probabilities": ("float16", "float32"),
     "validation_labels": ("uint8", "int64"),
+    "heat_maps": ("float16", "float32"),
+    "heat_map_images": ("int32", "int64"),
+    "nearest": ("int32", "int64"),
 }
 
 
@@ -38,7 +41,8 @@ class Result:
         record: the fields of `seed<k>.json`.
         arrays: `probabilities`, float32 `(n, classes)`, and `labels`, int64 `(n,)`, of the test
             images; `validation_probabilities` and `validation_labels` likewise, but in records made
-            before they were kept. Those of a record on disk are read when they are used.
+            before they were kept; of some rows what `training.explained` gives. Those of a record on
+            disk are read when they are used.
         other_copy: whether it was made on another complete copy of the data set than the images at
             hand.
     """

@@ -342,7 +342,7 @@ def _check_recipes(wanted: tuple[str, ...]) -> None:
         raise UserError(
             f"--recipes must be among {listed(recipes.names(ablations=False))}, or one of the "
             f"ablations; received {word!r}."
-            f"{closest(word, recipes.names())}"
+            f"{recipes.did_you_mean(word)}"
         )
 
 

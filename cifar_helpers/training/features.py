@@ -6,10 +6,12 @@ import numpy as np
 
 from cifar_helpers import cache, data, hardware, models
 from cifar_helpers.backend import keras
+from cifar_helpers.errors import UserError
 from cifar_helpers.recipes import Phase
 from cifar_helpers.training.feeding import in_order, predict
 from cifar_helpers.training.records import weights_digest
 from cifar_helpers.training.runs import Run
+from cifar_helpers.training.teaching import TaughtBatches
 
 
 def phase_inputs(
@@ -24,6 +26,9 @@ def phase_inputs(
 
     Returns:
         Batches to train on, the network that takes them, and batches to validate on.
+
+    Raises:
+        UserError: for mixup of features that are computed once.
     """
     model, train, validation = run.model, run.splits.train, run.splits.validation
     options: dict[str, Any] = {"batch_size": phase.batch_size, "seed": run.seed, "epoch": epoch}
@@ -31,7 +36,12 @@ def phase_inputs(
         models.fine_tune(model, layers=phase.unfrozen)
         # With many views of an image only the pooled features are cached, of two of them.
         views = data.POLICIES[run.recipe.augmentation].views
-        if phase.unfrozen == 0 or (phase.unfrozen and views is not None):
+        if phase.unfrozen == 0 or (phase.unfrozen and views in (1, 2)):
+            if run.recipe.mixup:
+                raise UserError(
+                    "mixup blends images, and what is frozen is computed once for each; set mixup=0 "
+                    f"or unfreeze every layer in the phases of {run.recipe.name}."
+                )
             trunk, tail = models.split(model)
             images = [train.images, train.images[:, :, ::-1]][: views or 2]
             if phase.epochs == 1 and len(images) == 2:  # only one of an image's two is seen
@@ -42,7 +52,11 @@ def phase_inputs(
             )
             held_out = _activations(run, trunk, validation.images)
             return batches, tail, in_order(tail, held_out, validation.labels)
-    batches = data.Batches(train.images, train.labels, policy=run.recipe.augmentation, **options)
+    if run.teacher:
+        batches = TaughtBatches(run.teacher, train.images, train.labels, **options)
+    else:
+        options |= {"policy": run.recipe.augmentation, "mixup": run.recipe.mixup}
+        batches = data.Batches(train.images, train.labels, **options)
     held_out = in_order(model, validation.images, validation.labels)
     if models.MODELS[run.recipe.model].has_backbone:
         model = models.fold_frozen(model)

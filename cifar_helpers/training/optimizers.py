@@ -12,7 +12,16 @@ _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 _SHORT_STEP = 5e8  # multiply-adds of the forward pass
 
 
-def compile_for(model: keras.Model, phase: Phase, steps: int, label_smoothing: float = 0.0) -> None:
+def compile_for(
+    model: keras.Model,
+    phase: Phase,
+    steps: int,
+    label_smoothing: float = 0.0,
+    *,
+    mixup: float = 0.0,
+    teacher_share: float = 0.0,
+    temperature: float = 1.0,
+) -> None:
     """Compile a network for a phase, the fastest way on this device.
 
     Args:
@@ -20,15 +29,20 @@ def compile_for(model: keras.Model, phase: Phase, steps: int, label_smoothing: f
         phase: names the optimizer and its schedule.
         steps: optimizer steps an epoch.
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
+        mixup: as of `Recipe`.
+        teacher_share: as of `Recipe`.
+        temperature: as of `Recipe`.
     """
+    loss: keras.losses.Loss = SmoothedCrossEntropy(label_smoothing)
+    if teacher_share:
+        loss = TaughtCrossEntropy(label_smoothing, teacher_share, temperature)
+    elif mixup:
+        loss = MixedCrossEntropy(label_smoothing)
     short = phase.batch_size * models.multiply_adds(model) < _SHORT_STEP
     model.compile(
         optimizer=make_optimizer(phase, steps),
-        loss=SmoothedCrossEntropy(label_smoothing),
-        metrics=[
-            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-            keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
-        ],
+        loss=loss,
+        metrics=[LabelAccuracy(name="accuracy"), LabelCrossEntropy(name="cross_entropy")],
         # XLA's CPU convolutions halve the speed of these networks.
         jit_compile=False if on_tensorflow_cpu() else "auto",
         # Between short steps Keras' own work in Python would take a tenth of an epoch. PyTorch
@@ -83,6 +97,89 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     def get_config(self):
         """The constructor's arguments."""
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable(package="cifar_helpers")
+class MixedCrossEntropy(SmoothedCrossEntropy):
+    """Cross-entropy of both labels of a blended image, each with its share; see `data.Batches`.
+
+    Targets that hold labels alone, as in validation, give that of the label.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, name="mixed_cross_entropy", **options):
+        super().__init__(label_smoothing, name=name, **options)
+
+    def call(self, y_true, y_pred):
+        """The loss of each image, `(batch,)`."""
+        own = super().call(_labels(y_true), y_pred)
+        if not _holds_more(y_true):
+            return own
+        share = keras.ops.cast(y_true[:, 2], own.dtype)
+        return share * own + (1 - share) * super().call(y_true[:, 1], y_pred)
+
+
+@keras.saving.register_keras_serializable(package="cifar_helpers")
+class TaughtCrossEntropy(SmoothedCrossEntropy):
+    """Cross-entropy of the labels, and of a teacher's probabilities at a temperature.
+
+    Targets are `(batch, 1 + classes)`: the label, then the teacher's logits. Those that hold labels
+    alone, as in validation, give the labels' part alone. The teacher's part is multiplied by the
+    square of the temperature, so that its gradients keep their size.
+
+    Reference: Hinton, Vinyals and Dean, arXiv:1503.02531, section 2.
+    """
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        teacher_share: float = 0.5,
+        temperature: float = 1.0,
+        name="taught_cross_entropy",
+        **options,
+    ):
+        super().__init__(label_smoothing, name=name, **options)
+        self.teacher_share, self.temperature = teacher_share, temperature
+
+    def call(self, y_true, y_pred):
+        """The loss of each image, `(batch,)`."""
+        own = super().call(_labels(y_true), y_pred)
+        if not _holds_more(y_true):
+            return own
+        ops = keras.ops
+        taught = ops.softmax(ops.cast(y_true[:, 1:], y_pred.dtype) / self.temperature)
+        known = ops.log(ops.clip(y_pred, 1e-7, 1.0)) / self.temperature
+        from_teacher = -ops.sum(taught * ops.log_softmax(known), axis=-1)
+        scale = self.teacher_share * self.temperature**2
+        return (1 - self.teacher_share) * own + scale * from_teacher
+
+    def get_config(self):
+        """The constructor's arguments."""
+        own = {"teacher_share": self.teacher_share, "temperature": self.temperature}
+        return {**super().get_config(), **own}
+
+
+def _holds_more(y_true) -> bool:
+    return len(y_true.shape) == 2 and y_true.shape[-1] != 1
+
+
+def _labels(y_true):
+    return y_true[:, 0] if _holds_more(y_true) else y_true
+
+
+class LabelAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """Share of right predictions, whatever targets hold besides labels."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Count a batch."""
+        return super().update_state(_labels(y_true), y_pred, sample_weight)
+
+
+class LabelCrossEntropy(keras.metrics.SparseCategoricalCrossentropy):
+    """Cross-entropy of the labels, whatever targets hold besides."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add a batch."""
+        return super().update_state(_labels(y_true), y_pred, sample_weight)
 
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")

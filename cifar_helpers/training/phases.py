@@ -23,7 +23,10 @@ def run_phase(run: Run, log: EpochLog, number: int) -> None:
     log.started = time.perf_counter()  # what the frozen part computes is part of the price
     batches, model, validation = phase_inputs(run, phase, log.epochs_before)
     steps = math.ceil(len(run.splits.train) / phase.batch_size)
-    compile_for(model, phase, steps, run.recipe.label_smoothing)
+    recipe = run.recipe
+    names = ("mixup", "teacher_share", "temperature")
+    targets = {name: getattr(recipe, name) for name in names}
+    compile_for(model, phase, steps, recipe.label_smoothing, **targets)
     callbacks = _callbacks(phase)
     log.begin_phase(number, model, callbacks)
     if not log.phase_is_over:

@@ -43,6 +43,7 @@ def make_result(
             "test_images": len(labels),
         },
         "backbone": _backbone_fields(run),
+        "teacher": run.teacher.as_dict() if run.teacher else None,
         "image_size": run.recipe.image_size,
         "precision": run.precision,
         "deterministic": run.deterministic,
@@ -120,7 +121,11 @@ def _training_fields(run: Run) -> dict[str, Any]:
         "overfitting_gap": _gap(history, epochs),
         "kept_epoch": {"epoch": run.best_epoch, "overfitting_gap": _gap(history, run.best_epoch)},
         "history": history,
-        "seconds": {"train": run.seconds, "per_epoch": sum(history["seconds"]) / epochs},
+        "seconds": {
+            "train": run.seconds,
+            "per_epoch": sum(history["seconds"]) / epochs,
+            "answering": run.answering_seconds,
+        },
         "images_per_second": run.images_per_second,
     }
 

@@ -32,6 +32,8 @@ class Run:
         images_per_second: training images a second inside epochs, validation left out.
         model: the trained `keras.Model`; None where a finished record was found.
         result: the record and test predictions, once `evaluate` has run or where it was found.
+        teacher: the `teaching.Teacher` whose answers it learns from, where there is one.
+        answering_seconds: that a teacher's own answers took, after its training.
         backbone: the backbone's weights, or its name for random ones; None where there is none.
     """
 
@@ -50,6 +52,8 @@ class Run:
     images_per_second: float = 0.0
     model: Any = None
     result: results.Result | None = None
+    teacher: Any = None
+    answering_seconds: float = 0.0
     backbone: backbones.Weights | str | None = None
 
     @property
@@ -86,11 +90,13 @@ def make_run(
     precision: str,
     deterministic: bool = False,
     earlier_rule: bool = False,
+    teacher: Any = None,
 ) -> Run:
     """A run that has not begun, with its hashes; arguments as the attributes of `Run`.
 
     Args:
         weights: the backbone's, or its name for random ones; None where there is no backbone.
+        teacher: a `teaching.Teacher`, where the recipe has one.
     """
     name = partial(
         recipes.parameters_hash,
@@ -103,6 +109,7 @@ def make_run(
         precision=precision,
         deterministic=deterministic,
         earlier_rule=earlier_rule,
+        teacher=teacher.weights_sha256 if teacher else None,
     )
     return Run(
         recipe,
@@ -113,5 +120,6 @@ def make_run(
         precision=precision,
         deterministic=deterministic,
         earlier_rule=earlier_rule,
+        teacher=teacher,
         backbone=weights,
     )

@@ -1,6 +1,7 @@
 """From a recipe to a trained network and its record."""
 
 import time
+from dataclasses import replace
 from functools import cache, partial
 
 from cifar_helpers import data, hardware, models, recipes, results
@@ -8,13 +9,16 @@ from cifar_helpers.backend import keras
 from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.training.epochs import EpochLog, print_history
+from cifar_helpers.training.explained import explain
 from cifar_helpers.training.feeding import predict
 from cifar_helpers.training.networks import build
 from cifar_helpers.training.phases import check_averaging, run_phase
 from cifar_helpers.training.precision import policies
 from cifar_helpers.training.progress import note_progress
-from cifar_helpers.training.records import make_result, save_model
+from cifar_helpers.training.records import make_result, save_model, weights_digest
 from cifar_helpers.training.runs import Run, make_run
+from cifar_helpers.training.teaching import SEED, find_teacher, make_teacher
+from cifar_helpers.training.whitening import whiten_first_layer
 
 
 def set_seed(seed: int, *, deterministic: bool = False) -> None:
@@ -63,7 +67,8 @@ def train(
         The run; `run.model` holds the kept weights, or is None where `out` has the finished record.
 
     Raises:
-        UserError: for an unknown precision, or weight averages of a network with batch norms.
+        UserError: for an unknown precision, weight averages of a network with batch norms, or a
+            teacher whose answers are not there.
         WeightsError: if the recipe's own backbone cannot be had.
     """
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(recipe, splits))
@@ -72,7 +77,13 @@ def train(
     if not recipe.pretrained:
         weights = getattr(weights, "backbone", weights)
     make = partial(
-        make_run, recipe, splits, seed=seed, weights=weights, deterministic=deterministic
+        make_run,
+        recipe,
+        splits,
+        seed=seed,
+        weights=weights,
+        deterministic=deterministic,
+        teacher=find_teacher(recipe, splits, out) if recipe.teacher else None,
     )
     allowed = policies(recipe.model, precision)
     candidates = [make(precision=policy) for policy in allowed]
@@ -150,6 +161,8 @@ def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose:
     recipe, classes = run.recipe, len(run.splits.class_names)
     set_seed(run.seed, deterministic=run.deterministic)
     run.model = build(recipe, weights, classes=classes, precision=run.precision)
+    if recipe.whitened:
+        whiten_first_layer(run.model, run.splits.train.images)
     check_averaging(run)
     log = EpochLog(run, out, verbose)
     log.restore()
@@ -158,6 +171,10 @@ def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose:
     if models.MODELS[recipe.model].has_backbone:  # also where every phase was in the checkpoint
         models.fine_tune(run.model, layers=recipe.phases[-1].unfrozen)
     run.images_per_second = log.images_per_second
+    if out and recipe.teaches and run.seed == SEED:
+        digest, images = weights_digest(run.model), run.splits.train.images
+        teacher = make_teacher(recipe.name, digest, images, run.model)
+        run.answering_seconds = teacher.seconds if teacher else 0.0
     if out:
         evaluate(run, out=out)
 
@@ -178,6 +195,8 @@ def evaluate(run: Run, *, out: str = "") -> results.Result:
         test = predict(run.model, run.splits.test.images)
         seconds = time.perf_counter() - started
         run.result = make_result(run, validation, test, prediction_seconds=seconds)
+        if run.recipe.explained:
+            run.result = replace(run.result, arrays={**run.result.arrays, **explain(run)})
         if out:
             results.save_result(run.result, out, save_model=partial(save_model, run.model))
             run.checkpoint(out).unlink(missing_ok=True)

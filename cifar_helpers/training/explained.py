@@ -1,0 +1,68 @@
+"""What later pages show of a network that is not kept: where it looks, and what it finds alike."""
+
+import numpy as np
+
+from cifar_helpers.backend import keras
+from cifar_helpers.training.feeding import predict
+from cifar_helpers.training.runs import Run
+
+MAPS_OF_A_CLASS = 4  # test images with a heat map
+NEIGHBOURS = 3
+
+
+def explain(run: Run) -> dict[str, np.ndarray]:
+    """Heat maps of some test images, and the training images nearest to each test image.
+
+    Args:
+        run: of a network on a backbone, with its model.
+
+    Returns:
+        `heat_maps`, as of `grad_cam`, of the test images `heat_map_images`, int64, the first ones of
+        each class (with TensorFlow alone); and `nearest`, int64 `(test images, 3)`: positions, in the
+        data set's order of training images, of those whose features have the smallest angle to the
+        test image's, the nearest first.
+    """
+    from sklearn.neighbors import NearestNeighbors  # half a second that few trainings need
+
+    splits, found = run.splits, {}
+    if keras.backend.backend() == "tensorflow":
+        labels = splits.test.labels
+        chosen = [np.flatnonzero(labels == each)[:MAPS_OF_A_CLASS] for each in np.unique(labels)]
+        found["heat_map_images"] = np.concatenate(chosen)
+        found["heat_maps"] = grad_cam(run.model, splits.test.images[found["heat_map_images"]])
+    features = keras.Model(run.model.input, run.model.get_layer("head_pool").output)
+    search = NearestNeighbors(n_neighbors=NEIGHBOURS, metric="cosine", algorithm="brute")
+    search.fit(predict(features, splits.train.images))
+    places = search.kneighbors(predict(features, splits.test.images), return_distance=False)
+    return found | {"nearest": splits.train_indices[places]}
+
+
+def grad_cam(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Which parts of its last feature map a network's most probable class rests on.
+
+    Reference: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
+    Gradient-based Localization", arXiv:1610.02391, ICCV 2017.
+
+    Args:
+        model: with a layer `head_pool` after its feature map and one `predictions`.
+        images: uint8 `(n, 32, 32, 3)`.
+
+    Returns:
+        float32 `(n, height, width)`, of the feature map's size, in [0, 1]: 1 at the strongest place
+        of each image; all 0 where nothing speaks for the class.
+    """
+    import tensorflow as tf
+
+    pooled, last = model.get_layer("head_pool"), model.get_layer("predictions")
+    below = keras.Model(model.input, pooled.input)
+    above = keras.Model(pooled.input, last.input)
+    maps = tf.convert_to_tensor(below.predict(images, verbose=0, batch_size=32))
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        # The scores before the softmax, whose sum over images has each image's own gradient.
+        scores = tf.cast(above(maps, training=False), "float32") @ last.kernel + last.bias
+        total = tf.reduce_sum(tf.reduce_max(scores, axis=1))
+    weights = tf.reduce_mean(tape.gradient(total, maps), axis=(1, 2), keepdims=True)
+    heat = np.maximum(np.asarray(tf.reduce_sum(maps * weights, axis=-1), "float32"), 0)
+    strongest = heat.max(axis=(1, 2), keepdims=True)
+    return np.divide(heat, strongest, out=np.zeros_like(heat), where=strongest > 0)

@@ -1,0 +1,163 @@
+"""Knowledge distillation: a student learns from a teacher's answers to the very pictures it sees.
+
+A trained teacher's answers never change. So they are computed once, for every view of a training
+image that `grid_crop_flip` shows, and kept on disk like features; a student's step then costs what
+an untaught one's does.
+
+References: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network",
+arXiv:1503.02531; Beyer et al., "Knowledge Distillation: A Good Teacher Is Patient and Consistent",
+arXiv:2106.05237, CVPR 2022.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from cifar_helpers import cache, data, predict, results
+from cifar_helpers.backend import keras
+from cifar_helpers.data import augmentation
+from cifar_helpers.errors import UserError
+from cifar_helpers.recipes import Recipe
+from cifar_helpers.training import feeding
+from cifar_helpers.training.records import weights_digest
+
+MODEL, SEED = "transfer", 0  # whose networks teach
+POLICY = "grid_crop_flip"
+_SMALLEST = 1e-7  # of a probability whose logarithm is taken
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network, and what it answers.
+
+    Attributes:
+        recipe: of `MODEL`.
+        weights_sha256: of the network, as its record says.
+        table: logits up to a constant for each image, float16 `(views, n, classes)`.
+        seconds: that it took to compute the table; 0 where all of it was on disk.
+    """
+
+    recipe: str
+    weights_sha256: str
+    table: np.ndarray
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a student's record keeps."""
+        return {
+            "recipe": self.recipe,
+            "weights_sha256": self.weights_sha256,
+            "seconds": self.seconds,
+        }
+
+
+def make_teacher(
+    recipe: str, weights_sha256: str, images: np.ndarray, network: keras.Model | None
+) -> Teacher | None:
+    """A teacher's answers to all views of training images, from disk where they are there.
+
+    Args:
+        recipe: that it was trained by.
+        weights_sha256: of its network.
+        images: the training images, uint8 `(n, 32, 32, 3)`.
+        network: the teacher, images in [0, 255] to probabilities; None to look on disk alone.
+
+    Returns:
+        None if something is missing and there is no network to compute it.
+    """
+    started, computed = time.perf_counter(), False
+    views, pictures = [], cache.digest(images)
+
+    def compute(number: int) -> np.ndarray:
+        nonlocal computed
+        if network is None:
+            raise LookupError
+        computed = True
+        return logits(feeding.predict(network, augmentation.grid_view(images, number)))
+
+    for number in range(augmentation.GRID_VIEWS):
+        key = {"teacher": weights_sha256, "images": pictures, "view": [POLICY, number]}
+        try:
+            views.append(cache.cached(key, partial(compute, number)))
+        except LookupError:
+            return None
+    seconds = time.perf_counter() - started if computed else 0.0
+    return Teacher(recipe, weights_sha256, np.stack(views), seconds)
+
+
+def logits(probabilities: np.ndarray) -> np.ndarray:
+    """The logarithms of probabilities `(n, classes)` as a table keeps them, float16.
+
+    They are the logits up to a constant for each image, which no softmax sees.
+    """
+    return np.log(np.maximum(probabilities, _SMALLEST)).astype("float16")
+
+
+def find_teacher(recipe: Recipe, splits: data.Splits, out: str) -> Teacher:
+    """The teacher of a student's recipe, trained in the same folder or published.
+
+    Args:
+        recipe: the student's.
+        splits: its images; the teacher must have been trained on the same, and not on its
+            validation images.
+        out: the run's folder.
+
+    Raises:
+        UserError: if the recipe shows other views, or the teacher, or its table, is not there.
+    """
+    if recipe.augmentation != POLICY:
+        raise UserError(
+            f"a taught recipe must show the views of {POLICY}; received {recipe.augmentation}."
+        )
+    name = f"{MODEL} {recipe.teacher}, seed {SEED}"
+    advice = f"Train it first: --recipes {recipe.teacher} --seeds {SEED}, in the same folder."
+    found = [*results.load_results(out), *results.published()] if out else results.published()
+    wanted = (MODEL, recipe.teacher, SEED, splits.source.sha256, len(splits.train))
+    record = next((each.record for each in found if _trained_on(each.record) == wanted), None)
+    if record is None:
+        raise UserError(f"the teacher {name} has no record of these images. {advice}")
+    digest, images = record["weights_sha256"], splits.train.images
+    teacher = make_teacher(recipe.teacher, digest, images, None)
+    if teacher is None and out and results.model_path(out, MODEL, recipe.teacher, SEED).exists():
+        network = predict.load_model(out, MODEL, recipe.teacher, SEED)
+        if weights_digest(network) == digest:
+            teacher = make_teacher(recipe.teacher, digest, images, network)
+    if teacher is None:
+        raise UserError(f"the answers of the teacher {name} are not in the cache. {advice}")
+    return teacher
+
+
+def _trained_on(record: dict) -> tuple:
+    about = record["dataset"]
+    row = (record["model"], record["recipe"], record["seed"])
+    return (*row, about["sha256"], about["train_images"])
+
+
+class TaughtBatches(data.Batches):
+    """Batches whose targets also hold the teacher's answers to the views that are shown.
+
+    Targets are float32 `(b, 1 + classes)`: the label, then the teacher's logits.
+
+    Args:
+        teacher: of the training images.
+        images: uint8 `(n, 32, 32, 3)`, those of the table.
+        labels: int64 `(n,)`.
+        options: as of `data.Batches`, but for the policy, which is `POLICY`.
+    """
+
+    def __init__(self, teacher: Teacher, images: np.ndarray, labels: np.ndarray, **options: Any):
+        self.teacher = teacher
+        self._answered = -1  # the epoch that the targets are of
+        super().__init__(images, labels, policy=POLICY, **options)
+
+    def _target(self, chosen: np.ndarray) -> np.ndarray:
+        if self._answered != self.epoch:
+            images = np.arange(len(self.labels))
+            views = augmentation.grid_view_numbers(len(images), self.seed, self.epoch)
+            answers = self.teacher.table[views, images].astype("float32")
+            self._targets = np.column_stack([self.labels.astype("float32"), answers])
+            self._answered = self.epoch
+        return self._targets[chosen]

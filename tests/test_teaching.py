@@ -1,0 +1,186 @@
+"""A student that learns from a teacher's answers to the pictures that it sees."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import special
+from tiny_training import BACKBONE, TINY, TRANSFER, find_backbone
+
+from cifar_helpers import cache, data, models, recipes, results, training
+from cifar_helpers.data import augmentation
+from cifar_helpers.errors import UserError
+from cifar_helpers.training import optimizers, teaching
+
+TEACHER = replace(TRANSFER.capped(1), name="improved", teaches=True, dropout=0.0)
+STUDENT = replace(
+    TINY,
+    name="taught",
+    teacher="improved",
+    teacher_share=0.7,
+    temperature=2.0,
+    augmentation=teaching.POLICY,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_backbone():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.BACKBONES, "tiny", BACKBONE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def splits(toy_splits) -> data.Splits:
+    test = data.Split(toy_splits.test.images[:50], toy_splits.test.labels[:50])
+    return replace(toy_splits, test=test)
+
+
+def _train(recipe, splits, out, **options):
+    weights = find_backbone("") if recipe.model == "transfer" else None
+    options = {"seed": 0, "precision": "float32", "verbose": False, "weights": weights} | options
+    return training.train(recipe, splits, out=str(out), **options)
+
+
+@pytest.fixture(scope="module")
+def taught(splits, tmp_path_factory):
+    """A run's folder with a teacher, and both runs."""
+    out = tmp_path_factory.mktemp("run")
+    teacher = _train(TEACHER, splits, out)
+    return out, teacher, _train(STUDENT, splits, out)
+
+
+# The views
+
+
+def test_an_epoch_shows_the_views_that_its_numbers_say():
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype="uint8")
+    shown = data.augment(images, teaching.POLICY, seed=3, epoch=2)
+    numbers = augmentation.grid_view_numbers(40, seed=3, epoch=2)
+    assert numbers.min() >= 0 and numbers.max() < augmentation.GRID_VIEWS
+    for image, view, number in zip(images, shown, numbers, strict=True):
+        np.testing.assert_array_equal(view, augmentation.grid_view(image[None], number)[0])
+
+
+def test_a_view_in_the_middle_is_the_image_or_its_mirror_image(images):
+    middle = 2 * (2 * 5 + 2)
+    np.testing.assert_array_equal(augmentation.grid_view(images, middle), images)
+    mirrored = augmentation.grid_view(images, middle + 1)
+    np.testing.assert_array_equal(mirrored, images[:, :, ::-1])
+
+
+def test_all_views_of_an_image_are_shown_in_the_end():
+    numbers = [augmentation.grid_view_numbers(100, seed=0, epoch=epoch) for epoch in range(20)]
+    assert len(np.unique(numbers)) == augmentation.GRID_VIEWS
+    in_a_row = np.array(numbers[0]) % 2 + np.array(numbers[1]) % 2
+    assert (in_a_row == 1).all()  # mirrored in one of two epochs
+
+
+# The table
+
+
+def test_the_table_holds_the_logits_of_a_direct_pass(taught):
+    _, teacher, student = taught
+    images = student.splits.train.images
+    for number in (0, 24, 49):
+        seen = augmentation.grid_view(images, number)
+        probabilities = training.predict(teacher.model, seen)
+        table = student.teacher.table[number]
+        assert table.dtype == np.float16
+        np.testing.assert_array_equal(table, teaching.logits(probabilities))
+        softmax = special.softmax(table.astype("float64"), axis=1)
+        np.testing.assert_allclose(softmax, probabilities, atol=5e-3)
+
+
+def test_targets_are_the_labels_and_the_answers_to_the_views_shown(taught):
+    _, _, student = taught
+    train, table = student.splits.train, student.teacher.table
+    options = {"batch_size": 10, "seed": 4, "epoch": 3, "shuffle": False}
+    batches = teaching.TaughtBatches(student.teacher, train.images, train.labels, **options)
+    views = augmentation.grid_view_numbers(len(train), seed=4, epoch=3)
+    images, targets = batches[1]
+    np.testing.assert_array_equal(targets[:, 0], train.labels[10:20])
+    for place, (image, target) in enumerate(zip(images, targets, strict=True), start=10):
+        seen = augmentation.grid_view(train.images[place : place + 1], views[place])[0]
+        np.testing.assert_array_equal(image, seen)
+        np.testing.assert_array_equal(target[1:], table[views[place], place].astype("float32"))
+
+
+# The loss
+
+
+def test_the_taught_loss_weighs_labels_and_teacher():
+    rng = np.random.default_rng(0)
+    labels, answers = rng.integers(0, 10, 6), rng.normal(size=(6, 10))
+    predicted = special.softmax(rng.normal(size=(6, 10)), axis=1)
+    targets = np.column_stack([labels, answers]).astype("float32")
+    loss = optimizers.TaughtCrossEntropy(0.1, teacher_share=0.7, temperature=2.0)
+    found = np.asarray(loss.call(targets, predicted.astype("float32")))
+    smooth = 0.9 * np.eye(10)[labels] + 0.01
+    own = -(smooth * np.log(predicted)).sum(axis=1)
+    soft = special.softmax(answers / 2, axis=1)
+    teacher = -(soft * special.log_softmax(np.log(predicted) / 2, axis=1)).sum(axis=1)
+    np.testing.assert_allclose(found, 0.3 * own + 0.7 * 4 * teacher, rtol=1e-5)
+    untaught = np.asarray(loss.call(labels, predicted.astype("float32")))
+    np.testing.assert_allclose(untaught, own, rtol=1e-5)
+
+
+# The training
+
+
+def test_a_record_names_the_teacher_and_what_its_answers_took(taught):
+    out, teacher, student = taught
+    assert teacher.result.record["seconds"]["answering"] > 0
+    assert teacher.result.record["teacher"] is None
+    about = student.result.record["teacher"]
+    assert about["recipe"] == "improved" and about["seconds"] == 0  # they were there already
+    assert about["weights_sha256"] == teacher.result.record["weights_sha256"]
+    assert student.result.record["history"]["accuracy"][-1] <= 1
+
+
+def test_a_student_of_another_teacher_is_another_training(taught, splits):
+    _, _, student = taught
+    options = {"seed": 0, "weights": None, "precision": "float32"}
+    other = replace(student.teacher, weights_sha256="1" * 64)
+    hashes = {
+        training.runs.make_run(STUDENT, student.splits, teacher=teacher, **options).parameters_hash
+        for teacher in (student.teacher, other, None)
+    }
+    assert len(hashes) == 3 and student.parameters_hash in hashes
+
+
+def test_a_table_that_was_lost_is_computed_from_the_network(taught, splits):
+    out, teacher, student = taught
+    cache.clear()
+    found = teaching.find_teacher(STUDENT, student.splits, str(out))
+    assert found.seconds > 0
+    np.testing.assert_allclose(
+        found.table.astype("float32"), student.teacher.table.astype("float32"), atol=0.02
+    )
+
+
+def test_without_a_teacher_there_is_no_student(taught, splits, tmp_path):
+    with pytest.raises(UserError, match="transfer improved, seed 0 has no record of these images"):
+        _train(STUDENT, splits, tmp_path)
+    out, teacher, _ = taught
+    results.save_result(teacher.result, tmp_path)  # its record, without its network
+    cache.clear()
+    with pytest.raises(UserError, match="are not in the cache. Train it first: --recipes improved"):
+        _train(STUDENT, splits, tmp_path)
+
+
+def test_a_student_sees_the_views_that_its_teacher_has_answered_to(splits, tmp_path):
+    with pytest.raises(UserError, match="must show the views of grid_crop_flip; received flip"):
+        _train(replace(STUDENT, augmentation="flip"), splits, tmp_path)
+
+
+def test_what_teaches_is_not_in_the_hash():
+    (row,) = recipes.select("transfer", ["improved"])
+    options = {
+        "seed": 0, "data_sha256": "", "split_seed": 0, "train_images": 1, "validation_images": 1,
+        "weights": None, "precision": "float32",
+    }  # fmt: skip
+    hashes = [
+        recipes.parameters_hash(replace(row, teaches=each), **options) for each in (True, False)
+    ]
+    assert hashes[0] == hashes[1]
