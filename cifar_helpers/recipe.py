@@ -31,6 +31,10 @@ class Phase:
             0 for never.
         unfrozen: for transfer learning, how many of the backbone's last layers train: 0 none
             (the head trains on cached features), None all.
+        layer_decay: for transfer learning, the learning rate of the backbone's first layer as a
+            share of the head's; in between it rises geometrically. 1 for the same everywhere.
+        image_size: for transfer learning, the input height and width in this phase, in pixels; 0
+            for the recipe's, which the trained network has.
     """
 
     epochs: int
@@ -44,6 +48,8 @@ class Phase:
     early_stopping: int = 0
     reduce_on_plateau: int = 0
     unfrozen: int | None = 0
+    layer_decay: float = 1.0
+    image_size: int = 0
 
     def __post_init__(self):
         """Refuse what does not go together."""

@@ -23,7 +23,9 @@ from cifar_helpers.models.table import (
 
 _SUBMODULES = ("backbones", "layers")
 _FUNCTIONS = {
-    **dict.fromkeys(("backbone_layers", "fine_tune", "fold_frozen", "split"), "transfer"),
+    **dict.fromkeys(
+        ("backbone_layers", "fine_tune", "fold_frozen", "layer_rates", "split"), "transfer"
+    ),
     **dict.fromkeys(("multiply_adds", "parameter_counts", "stages"), "summary"),
     "residual_block": "resnet20",
 }

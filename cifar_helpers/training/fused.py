@@ -3,6 +3,7 @@
 They compute the same, but a network of many small weights is traced and started in half the time.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,7 +12,15 @@ from cifar_helpers.backend import keras
 
 
 class _Fused:
-    """Weight decay and averages, each with one operation a weight and one rate for all."""
+    """Weight decay and averages, each with one operation a weight and one rate for all.
+
+    `rates` are factors of the learning rate, one for each variable that trains; empty for 1.
+    """
+
+    rates: Sequence[float] = ()
+
+    def _rate(self: Any, index: int, learning_rate: Any) -> Any:
+        return learning_rate * self.rates[index] if self.rates else learning_rate
 
     def _apply_weight_decay(self: Any, variables: list) -> None:
         if self.weight_decay is None:
@@ -51,7 +60,7 @@ class _FusedAdam(_Fused):
             v=self._velocities[index].value.handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
-            lr=learning_rate,
+            lr=self._rate(index, learning_rate),
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
@@ -75,10 +84,11 @@ class SGD(_Fused, keras.optimizers.SGD):
 
     def update_step(self: Any, gradient, variable, learning_rate) -> None:
         """As of Keras' SGD."""
+        index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
-            accum=self.momentums[self._get_variable_index(variable)].value.handle,
-            lr=learning_rate,
+            accum=self.momentums[index].value.handle,
+            lr=self._rate(index, learning_rate),
             grad=gradient,
             momentum=self.momentum,
             use_nesterov=self.nesterov,

@@ -3,6 +3,7 @@
 import math
 import time
 
+from cifar_helpers import models
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.models import layers
@@ -26,7 +27,10 @@ def run_phase(run: Run, log: EpochLog, number: int) -> None:
     recipe = run.recipe
     names = ("mixup", "teacher_share", "temperature")
     targets = {name: getattr(recipe, name) for name in names}
-    compile_for(model, phase, steps, recipe.label_smoothing, **targets)
+    rates = None
+    if phase.layer_decay != 1:
+        rates = models.layer_rates(run.model, phase.layer_decay)
+    compile_for(model, phase, steps, recipe.label_smoothing, rates=rates, **targets)
     callbacks = _callbacks(phase)
     log.begin_phase(number, model, callbacks)
     if not log.phase_is_over:

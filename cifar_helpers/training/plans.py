@@ -99,4 +99,7 @@ def _resized(recipe: Recipe, image_size: list[int] | tuple[int, ...]) -> Recipe:
     if size == recipe.image_size:
         return recipe
     changes = recipe.changes.replace(f"{recipe.image_size} px", f"{size} px")
-    return replace(recipe, image_size=size, changes=changes)
+    phases = tuple(
+        replace(phase, image_size=min(phase.image_size, size)) for phase in recipe.phases
+    )
+    return replace(recipe, image_size=size, phases=phases, changes=changes)

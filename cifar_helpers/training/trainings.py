@@ -166,9 +166,13 @@ def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose:
     check_averaging(run)
     log = EpochLog(run, out, verbose)
     log.restore()
+    has_backbone = models.MODELS[recipe.model].has_backbone
     for number in range(len(run.phase_epochs), len(recipe.phases)):
+        if has_backbone:
+            _resize(run, weights, recipe.phases[number].image_size or recipe.image_size)
         run_phase(run, log, number)
-    if models.MODELS[recipe.model].has_backbone:  # also where every phase was in the checkpoint
+    if has_backbone:  # also where every phase was in the checkpoint
+        _resize(run, weights, recipe.image_size)
         models.fine_tune(run.model, layers=recipe.phases[-1].unfrozen)
     run.images_per_second = log.images_per_second
     if out and recipe.teaches and run.seed == SEED:
@@ -177,6 +181,18 @@ def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose:
         run.answering_seconds = teacher.seconds if teacher else 0.0
     if out:
         evaluate(run, out=out)
+
+
+def _resize(run: Run, weights: backbones.Weights | str | None, size: int) -> None:
+    """Let the network take its images at another size; its weights stay."""
+    if run.model.get_layer("resize").height == size:
+        return
+    recipe, classes = replace(run.recipe, image_size=size), len(run.splits.class_names)
+    resized = build(recipe, weights, classes=classes, precision=run.precision)
+    # With the states of dropout, so that a resumed training draws the same.
+    for variable, old in zip(resized.variables, run.model.variables, strict=True):
+        variable.assign(old)
+    run.model = resized
 
 
 def evaluate(run: Run, *, out: str = "") -> results.Result:

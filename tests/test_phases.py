@@ -1,0 +1,102 @@
+"""Phases of fine-tuning at sizes and layer by layer learning rates of their own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_training import BACKBONE, TRANSFER, find_backbone
+
+from cifar_helpers import models, results, training
+from cifar_helpers.recipes import variant
+from cifar_helpers.training import phases, trainings
+
+# The head alone, then all layers at 32 pixels, then at the recipe's 64.
+GROWING = replace(
+    variant(TRANSFER, "growing", image_size=64).capped(1),
+    phases=(
+        replace(TRANSFER.phases[0], epochs=1, image_size=32),
+        replace(TRANSFER.phases[1], epochs=1, image_size=32),
+        replace(TRANSFER.phases[1], epochs=1),
+    ),
+)
+FAST = {"seed": 0, "precision": "float32", "verbose": False}
+
+
+@pytest.fixture(autouse=True)
+def tiny_backbone(monkeypatch):
+    monkeypatch.setitem(models.BACKBONES, "tiny", BACKBONE)
+
+
+def _train(recipe, splits, out=""):
+    return training.train(recipe, splits, weights=find_backbone(""), out=str(out), **FAST)
+
+
+def test_each_phase_sees_images_of_its_size_and_the_network_ends_at_the_recipes(
+    toy_splits, tmp_path, monkeypatch
+):
+    sizes, run_phase = [], phases.run_phase
+
+    def note(run, log, number):
+        sizes.append(run.model.get_layer("resize").height)
+        run_phase(run, log, number)
+
+    monkeypatch.setattr(trainings, "run_phase", note)
+    run = _train(GROWING, toy_splits, tmp_path)
+    assert sizes == [32, 32, 64]
+    assert run.model.get_layer("resize").height == 64
+    (found,) = results.load_results(tmp_path)
+    assert found.record["image_size"] == 64
+    assert [phase["run"] for phase in found.record["epochs"]["phases"]] == [1, 1, 1]
+
+
+def test_a_training_that_stopped_between_two_sizes_goes_on_in_the_larger_one(
+    toy_splits, tmp_path, monkeypatch
+):
+    whole = _train(GROWING, toy_splits)
+
+    class Stopped(Exception):
+        pass
+
+    def stop_at_last(run, log, number):
+        if number == 2:
+            raise Stopped
+        phases.run_phase(run, log, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainings, "run_phase", stop_at_last)
+        with pytest.raises(Stopped):
+            _train(GROWING, toy_splits, tmp_path)
+    resumed = _train(GROWING, toy_splits, tmp_path)
+    assert len(resumed.history["loss"]) == 3
+    for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_rates_rise_from_the_first_layer_to_the_head():
+    model = training.build(TRANSFER, "tiny")
+    rates = models.layer_rates(model, 0.1)
+    weighted = [layer for layer in models.backbone_layers(model) if layer.weights]
+    by_layer = [rates[id(layer.variables[0])] for layer in weighted]
+    assert by_layer[0] == pytest.approx(0.1) and by_layer == sorted(by_layer)
+    ratios = np.divide(by_layer[1:], by_layer[:-1])
+    np.testing.assert_allclose(ratios, ratios[0])
+    assert by_layer[-1] * ratios[0] == pytest.approx(1)
+
+
+def test_a_layers_step_is_scaled_by_its_rate(toy_splits):
+    """With SGD one step is the learning rate times the gradient, which the decay leaves as it is."""
+    phase = replace(TRANSFER.phases[1], epochs=1, optimizer="sgd", batch_size=64)
+    moved = {}
+    for decay in (1.0, 0.01):
+        recipe = replace(TRANSFER, dropout=0.0, phases=(replace(phase, layer_decay=decay),))
+        before = training.build(recipe, find_backbone(""))
+        run = _train(recipe, toy_splits)
+        moved[decay] = {
+            name: np.asarray(run.model.get_layer(name).kernel - before.get_layer(name).kernel)
+            for name in ("block1_conv", "block17_conv")
+        }
+    rates = models.layer_rates(run.model, 0.01)
+    for name in ("block1_conv", "block17_conv"):
+        rate = rates[id(run.model.get_layer(name).kernel)]
+        np.testing.assert_allclose(moved[0.01][name], rate * moved[1.0][name], atol=1e-6)
+    assert np.abs(moved[1.0]["block17_conv"]).max() > 0
