@@ -271,11 +271,12 @@ _DECIDE_ELSEWHERE = {"backbone", "pretrained", "train_images"}
 _WORDS = {"changes", "reference", "group", "variant_of"}
 _NEVER_HASHED = {*_WORDS, "teaches", "explained", *_DECIDE_ELSEWHERE}
 # Fields added since then stay out while at their defaults, so that they change no earlier hash.
-_FIRST_EDITION = frozenset(
-    "model name phases augmentation dropout centred label_smoothing validation_fraction image_size "
-    "epochs batch_size optimizer learning_rate schedule warmup weight_decay ema early_stopping "
-    "reduce_on_plateau unfrozen".split()
-)
+_FIRST_EDITION = {
+    Recipe: "model name phases augmentation dropout centred label_smoothing validation_fraction "
+    "image_size".split(),
+    Phase: "epochs batch_size optimizer learning_rate schedule warmup weight_decay ema "
+    "early_stopping reduce_on_plateau unfrozen".split(),
+}
 
 
 def parameters_hash(
@@ -338,9 +339,10 @@ def differs_from_earlier_rule(recipe: Recipe) -> bool:
 
 def _deciding_fields(entry: Recipe | Phase) -> dict[str, Any]:
     kept = {}
+    kind: type = Recipe if isinstance(entry, Recipe) else Phase
     for field in fields(entry):
         name, value = field.name, getattr(entry, field.name)
-        if name in _FIRST_EDITION or (name not in _NEVER_HASHED and value != field.default):
+        if name in _FIRST_EDITION[kind] or (name not in _NEVER_HASHED and value != field.default):
             kept[name] = value
     if isinstance(entry, Recipe):
         kept["phases"] = [_deciding_fields(phase) for phase in entry.phases]

@@ -1,11 +1,12 @@
 """What a variant's change is worth, and whether a new seed agrees with the published ones."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cifar_helpers import results
+from cifar_helpers import narrative, results
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import check, options
 
@@ -65,6 +66,70 @@ def test_the_late_spread_is_over_the_last_third_of_the_epochs():
     history = {"val_accuracy": [0.1, 0.5, 0.6, 0.7, 0.72, 0.70, 0.74]}
     expected = 100 * np.std([0.72, 0.70, 0.74])
     assert results.late_spread({"history": history}) == pytest.approx(expected)
+
+
+# What pages show of them
+
+
+@pytest.fixture
+def splits(monkeypatch):
+    """As pages use them: the published records' images, without the images, and no variants."""
+    monkeypatch.setattr(results, "published", lambda: SEEDS)
+    source = SimpleNamespace(real=True, name=SEEDS[0].record["dataset"]["name"])
+    return SimpleNamespace(source=source)
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A run's folder with a variant of three seeds and one of one seed."""
+    for place, result in enumerate(SEEDS):
+        results.save_result(_named(_wrong_on(result, 100 + 10 * place), "no-averaging"), tmp_path)
+    results.save_result(_named(_variant(SEEDS[0]), "no-decay"), tmp_path)
+    return str(tmp_path)
+
+
+def _named(result, recipe):
+    seed = result.record["seed"]
+    names = {"recipe": recipe, "changes": recipe, "experiment_hash": recipe}
+    record = {**result.record, **names, "parameters_hash": f"{recipe} {seed}"}
+    return results.Result(record, result.arrays)
+
+
+def test_the_figure_shows_each_change_beside_its_base(recorded, splits):
+    figure = narrative.plot_effects("baseline_cnn", recorded, splits)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["no-averaging", "no-decay"]
+    assert "against improved (10 epochs, 45,000 training images; 1 to 3 seeds)" in axes.get_title(
+        "left"
+    )
+    assert [text.get_text() for text in axes.texts] == ["−1.1", "+0.0"]
+
+
+def test_sentences_give_the_interval_and_say_what_is_missing(recorded, splits):
+    text = narrative.describe_effects("baseline_cnn", recorded, splits).data
+    assert (
+        "**no-averaging**, against improved: −1.1 points (95 % interval over 3 seeds −1.3 to"
+        in text
+    )
+    assert (
+        "**no-decay**, against improved: +0.0 points: one seed says nothing of its spread." in text
+    )
+    assert "5 of 7 ablations have no records." in text
+    assert "--notebooks 01 --recipes ablations" in text
+
+
+@pytest.mark.parametrize("model", ["vgg10", "resnet20", "transfer"])
+def test_without_records_a_sentence_says_which_command_makes_them(model, tmp_path, splits):
+    text = narrative.plot_effects(model, str(tmp_path), splits).data
+    assert "No ablation has records yet" in text and "--recipes ablations" in text
+    assert narrative.describe_effects(model, str(tmp_path), splits).data == ""
+
+
+def test_on_the_toy_set_nothing_is_said(recorded, splits):
+    splits.source.real = False
+    text = narrative.plot_effects("baseline_cnn", recorded, splits).data
+    assert "says nothing about photographs" in text
+    assert narrative.describe_effects("baseline_cnn", recorded, splits).data == ""
 
 
 # A new seed of a published row

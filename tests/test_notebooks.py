@@ -30,7 +30,8 @@ RECORDS = {
     "03_resnet20": [("resnet20", "improved")],
     "04_transfer_learning": [("transfer", "96px")],
 }
-SECTIONS = ["Setup", "Data", "Model", "Training", "Evaluation", "What we learned"]
+SECTIONS = ["Setup", "Data", "Model", "Training", "Evaluation", "What each part is worth"]
+SECTIONS += ["What we learned"]
 COMPARISON = [
     "Results",
     "Where the models disagree",

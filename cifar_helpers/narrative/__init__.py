@@ -3,6 +3,7 @@
 What a notebook calls returns something that it displays as the last value of a cell.
 """
 
+from cifar_helpers.narrative.ablations import describe_effects, effect_rows, plot_effects
 from cifar_helpers.narrative.comparison import (
     class_table,
     comparison_table,
@@ -41,16 +42,19 @@ __all__ = [
     "comparison_table",
     "cost_rows",
     "cost_table",
+    "describe_effects",
     "describe_findings",
     "describe_limits",
     "describe_missing",
     "describe_ranking",
     "describe_results",
     "disagreement_table",
+    "effect_rows",
     "fine_tuning_table",
     "hardest_images",
     "notice",
     "plot_agreement",
+    "plot_effects",
     "plot_hardest",
     "recipe_table",
     "results_section",

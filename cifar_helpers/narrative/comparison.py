@@ -171,7 +171,7 @@ def cost_table(chosen: list[Result]) -> HTML:
                 "test accuracy": percent(record["test"]["accuracy"]),
                 "weights": count(record["parameters"]["total"]),
                 "multiply-adds per image": f"{record['multiply_adds'] / 1e6:,.1f} M",
-                "training": duration(record["seconds"]["train"]),
+                "training": duration(results.training_seconds(record)),
                 "per epoch": duration(_seconds_per_epoch(record)),
                 "prediction per image": f"{1e3 * prediction:.2f} ms" if prediction else DASH,
                 "on": ", ".join(results.machines([result])),

@@ -30,7 +30,7 @@ def commands_section(found: list[Result]) -> str:
             "command": [f"`run_all.py {_arguments(group)}`" for group in groups],
             "on": ["; ".join(results.machines(group)) for group in groups],
             "training takes": [
-                duration(sum(result.record["seconds"]["train"] for result in group))
+                duration(sum(results.training_seconds(result.record) for result in group))
                 for group in groups
             ],
             **shown[["test accuracy", "95 % interval"]],

@@ -7,6 +7,7 @@ once, and none stays in memory. Accuracies, probabilities and shares are fractio
 from cifar_helpers.plotting.architecture import architecture
 from cifar_helpers.plotting.comparison import cost_accuracy, model_comparison
 from cifar_helpers.plotting.curves import learning_curves
+from cifar_helpers.plotting.effects import effects
 from cifar_helpers.plotting.evaluation import dashboard
 from cifar_helpers.plotting.heat_maps import agreement, heat_map
 from cifar_helpers.plotting.images import augmentation_grid, mistakes, sample_grid
@@ -19,6 +20,7 @@ __all__ = [
     "color",
     "cost_accuracy",
     "dashboard",
+    "effects",
     "heat_map",
     "learning_curves",
     "mistakes",

@@ -28,6 +28,7 @@ from cifar_helpers.results.tables import (
     missing_rows,
     results_table,
     row_label,
+    training_seconds,
     without_variants,
 )
 
@@ -56,5 +57,6 @@ __all__ = [
     "row_label",
     "save_result",
     "to_markdown",
+    "training_seconds",
     "without_variants",
 ]

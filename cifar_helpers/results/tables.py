@@ -134,7 +134,7 @@ def _table_row(group: list[Result]) -> dict:
         "loss": mean(record["test"]["loss"] for record in records),
         "gap": mean(kept_gap(record) for record in records),
         "last_gap": mean(record["overfitting_gap"] for record in records),
-        "seconds": mean(record["seconds"]["train"] for record in records),
+        "seconds": mean(training_seconds(record) for record in records),
         "reference": published.test_accuracy,
         "reference_gap": published.overfitting_gap,
         "reference_epochs": published.epochs,
@@ -165,6 +165,21 @@ def kept_gap(record: dict) -> float:
         return record["kept_epoch"]["overfitting_gap"]
     history, kept = record["history"], record["epochs"]["best"] - 1
     return 100 * (history["accuracy"][kept] - history["val_accuracy"][kept])
+
+
+def training_seconds(record: dict) -> float:
+    """Wall time of a training, without that in which the machine did something else.
+
+    An epoch that took over three times as long as the median one of its phase, as where the machine
+    slept or the process was stopped, counts as that one.
+    """
+    seconds, start = record["seconds"]["train"], 0
+    for phase in record["epochs"]["phases"]:
+        epochs = np.array(record["history"]["seconds"][start : start + phase["run"]])
+        usual = np.median(epochs) if len(epochs) else 0.0
+        seconds -= float(np.sum(epochs[epochs > 3 * usual] - usual))
+        start += phase["run"]
+    return seconds
 
 
 def _mark(result: Result) -> str:

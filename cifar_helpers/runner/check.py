@@ -61,7 +61,7 @@ def check_rows(checks: Sequence[Check], options: Options, folder: Path) -> bool:
             )
         backbone = (check.record["backbone"] or {}).get("backbone", "")
         weights = models.backbones.resolve(backbone) if backbone else None
-        seconds = check.record["seconds"]["train"]
+        seconds = results.training_seconds(check.record)
         where = listed(results.machines(check.published))
         print(
             f"{check.name}, seed {check.seed}; it took {duration(seconds)} on {where}.", flush=True
@@ -95,7 +95,7 @@ def choose_rows(wanted: Sequence[str], published: list[results.Result]) -> list[
             f"--check-published needs a published row of at least {SEEDS} seeds; found none."
         )
     if not wanted:
-        cheapest = min(known, key=lambda name: rows[name].record["seconds"]["train"])
+        cheapest = min(known, key=lambda name: results.training_seconds(rows[name].record))
         return [rows[cheapest]]
     for name in wanted:
         if name not in known:

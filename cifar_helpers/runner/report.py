@@ -184,7 +184,7 @@ def scaling_section(found: list) -> str:
     rows: dict[str, list[float]] = {}
     for result in found:
         if (result.record["model"], result.record["recipe"]) in recipes.default_rows():
-            seconds = result.record["seconds"]["train"]
+            seconds = results.training_seconds(result.record)
             rows.setdefault(results.row_label(result), []).append(seconds)
     means = {label: sum(each) / len(each) for label, each in rows.items()}
     all_seconds = [seconds for seconds in means.values() for _ in range(SEEDS)]

@@ -1,0 +1,98 @@
+"""What each part of a recipe is worth, from the records of the ablations."""
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from cifar_helpers import metrics, models, plotting, recipes, results
+from cifar_helpers.data import Splits
+from cifar_helpers.narrative.html import bullets
+from cifar_helpers.text import points, points_interval
+
+_WORDS = {
+    "supported": "",
+    "contradicted": "",
+    "undecided": ": it may be nothing",
+    "not tested": ": one seed says nothing of its spread",
+}
+
+
+def effect_rows(model: str, out: str, splits: Splits) -> pd.DataFrame:
+    """`results.effects` of a model's variants, from a run's folder and the published records.
+
+    Args:
+        model: one of `models.MODELS`.
+        out: the run's folder, whose records go before published ones of the same training.
+        splits: the images at hand; records of another data set are left out, not those of another
+            copy of the same, which are compared among themselves.
+    """
+    found = {}
+    for result in (*results.published(), *results.load_results(out)):
+        record = result.record
+        if record["model"] == model and record["dataset"]["name"] == splits.source.name:
+            found[record["parameters_hash"]] = result
+    return results.effects(list(found.values()))
+
+
+def plot_effects(model: str, out: str, splits: Splits) -> Figure | Markdown:
+    """The figure of a model's ablations, or a sentence where there is nothing to show."""
+    rows = effect_rows(model, out, splits)
+    if not splits.source.real:
+        return Markdown(
+            "*What a part of a recipe is worth on drawings says nothing about photographs: nothing "
+            "is shown for the toy set.*"
+        )
+    if rows.empty:
+        return Markdown(f"*No ablation has records yet.* {_command(model)}")
+    return plotting.effects(rows)
+
+
+def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
+    """The same in words: each change with its interval over seeds, and what is missing."""
+    rows = effect_rows(model, out, splits)
+    if rows.empty or not splits.source.real:
+        return Markdown("")
+    lines = [_line(row) for row in rows.sort_values("test").to_dict("records")]
+    listed = {(row.variant_of, row.name) for row in _ablations(model) if _has_effect(row)}
+    missing = listed - set(zip(rows["base"], rows["recipe"], strict=True))
+    if missing:
+        lines.append(
+            f"{len(missing)} of {len(listed)} ablations have no records. {_command(model)}"
+        )
+    about = (
+        "A dot is the mean difference from the unchanged recipe over the seeds that both were trained "
+        "with; its line is the 95 % interval of that mean (Student's t, paired by seed)."
+    )
+    return Markdown(f"{about}\n\n{bullets(lines).data}")
+
+
+def _line(row: dict) -> str:
+    interval = None if pd.isna(row["low"]) else (row["low"], row["high"])
+    over = (
+        f" (95 % interval over {row['seeds']} seeds {points_interval(*interval)})"
+        if interval
+        else ""
+    )
+    verdict = _WORDS[metrics.verdict(interval)]
+    return (
+        f"**{row['changes']}**, against {row['base']}: {points(row['test'])} points{over}{verdict}."
+    )
+
+
+def _ablations(model: str) -> list[recipes.Recipe]:
+    return [row for row in recipes.of_model(model) if row.group == "ablations"]
+
+
+def _has_effect(row: recipes.Recipe) -> bool:
+    """Whether it is compared with its base: not where it is a row of the study with fewer images."""
+    bases = {base.name: base for base in recipes.of_model(row.model)}
+    return bases[row.variant_of].train_images == row.train_images
+
+
+def _command(model: str) -> str:
+    number = models.MODELS[model].notebook.partition("_")[0]
+    trainings = len(_ablations(model)) * len(recipes.ABLATION_SEEDS)
+    return (
+        f"`python run_all.py --notebooks {number} --recipes ablations --precision float32` trains "
+        f"them, {trainings} trainings in all."
+    )

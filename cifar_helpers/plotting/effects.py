@@ -1,0 +1,52 @@
+"""What single changes of a recipe are worth."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cifar_helpers.plotting import style
+from cifar_helpers.text import points
+
+
+def effects(rows: pd.DataFrame) -> Figure:
+    """The effect of each change on test accuracy with its interval, a panel for each base.
+
+    Args:
+        rows: of one model, as of `results.effects`: `model`, `base`, `changes`, `seeds`, `epochs`,
+            `train_images`, and `test`, `low`, `high` in percentage points; NaN leaves out the
+            interval. Within a panel the smallest effect is at the bottom.
+    """
+    groups = [group.sort_values("test") for _, group in rows.groupby("base", sort=False)]
+    labels = [style.wrapped(group["changes"], 34) for group in groups]
+    heights = [0.5 + style.row_height(names) * len(names) for names in labels]
+    figure = style.new_figure(style.WIDTH, 0.6 + sum(heights))
+    panels = figure.subplots(
+        len(groups), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for axes, group, names in zip(panels[:, 0], groups, labels, strict=True):
+        places, effect = np.arange(len(group)), group["test"].to_numpy(float)
+        sides = np.abs(group[["low", "high"]].to_numpy(float).T - effect)
+        color = style.color(group["model"].iloc[0])
+        axes.axvline(0, color=style.NEUTRAL, linewidth=1)
+        axes.errorbar(effect, places, xerr=sides, fmt="o", ms=6, color=color, capsize=3)
+        right = np.nanmax([effect, group["high"].to_numpy(float)], axis=0)
+        beside = {"textcoords": "offset points", "va": "center", "size": style.SMALL}
+        beside["bbox"] = {"fc": "white", "ec": "none", "pad": 1}  # over the line at zero
+        for place, end, value in zip(places, right, effect, strict=True):
+            axes.annotate(points(value), (end, place), (8, 0), **beside)
+        axes.set_yticks(places, names)
+        axes.set_ylim(-0.6, len(group) - 0.4)
+        axes.grid(False, axis="y")
+        axes.margins(x=0.12)
+        axes.set_title(_title(group), loc="left")
+    panels[-1, 0].set_xlabel("difference of test accuracy, percentage points")
+    return figure
+
+
+def _title(group: pd.DataFrame) -> str:
+    first = group.iloc[0]
+    seeds = sorted(set(group["seeds"]))
+    over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seeds"
+    over = "1 seed" if seeds == [1] else over
+    budget = f"{first['epochs']} epochs, {first['train_images']:,} training images"
+    return f"against {first['base']} ({budget}; {over})"
