@@ -25,16 +25,6 @@ def toy_splits() -> data.Splits:
 
 
 @pytest.fixture
-def eager():
-    """Nothing is traced: a graph takes far longer than the few steps that a tiny training needs."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.fixture
 def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype="uint8")
 

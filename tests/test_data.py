@@ -703,10 +703,10 @@ def test_a_policy_of_few_views_says_how_many(pictures):
     for policy in data.POLICIES.values():
         epochs = [data.augment(pictures[:20], policy.name, seed=0, epoch=e) for e in range(8)]
         seen = [len({epoch[i].tobytes() for epoch in epochs}) for i in range(20)]
-        if policy.views:
+        if policy.views in (1, 2):
             assert set(seen) == {policy.views}
         else:
-            assert min(seen) > 2
+            assert 2 < min(seen) and max(seen) <= (policy.views or len(epochs))
 
 
 def test_alternating_flip_shows_every_image_both_ways_in_two_epochs(pictures):

@@ -313,5 +313,6 @@ def test_the_readmes_commands_train_their_row_and_no_other(row):
 
 
 def test_the_command_of_a_shortened_row_has_its_cap():
-    epochs = {"requested": 8, "run": 8, "phases": [{"requested": 3}, {"requested": 5}]}
+    phases = [{"requested": epochs, "run": epochs} for epochs in (3, 5)]
+    epochs = {"requested": 8, "run": 8, "phases": phases}
     assert "--epochs 5`" in narrative.commands_section([made(epochs=epochs)])

@@ -36,6 +36,7 @@ COMPARISON = [
     "Results",
     "Where the models disagree",
     "Cost against accuracy",
+    "Conclusions",
     "Limits",
     "Next steps",
 ]

@@ -4,9 +4,11 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_study import ROOT
 
-from cifar_helpers import models, predict, results, training
+from cifar_helpers import metrics, models, predict, results, training
+from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.training.records import save_model
 
@@ -57,3 +59,115 @@ def test_a_damaged_network_is_refused(run_with_network):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="could not be read"):
         predict.load_model(out, "resnet20", "improved", seed=2)
+
+
+# Pictures
+
+
+def _half_and_half(mode="RGB", size=(64, 64)):
+    """The left half red, the right half blue."""
+    pixels = np.zeros((size[1], size[0], 3), "uint8")
+    pixels[:, : size[0] // 2, 0] = pixels[:, size[0] // 2 :, 2] = 255
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tiff", "gif", "webp", "jpg"])
+def test_common_formats_are_read(ending, tmp_path):
+    path = tmp_path / f"picture.{ending}"
+    _half_and_half().save(path, **({"lossless": True} if ending == "webp" else {}))
+    seen = predict.read_picture(path)
+    assert seen.shape == (32, 32, 3) and seen.dtype == np.uint8
+    np.testing.assert_allclose(seen[16, 4], [255, 0, 0], atol=10)
+    np.testing.assert_allclose(seen[16, 28], [0, 0, 255], atol=10)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "1", "I;16", "F", "YCbCr"])
+def test_every_colour_mode_is_read(mode, tmp_path):
+    path = tmp_path / ("picture.tiff" if mode in ("CMYK", "F", "YCbCr") else "picture.png")
+    if mode in ("I;16", "F"):
+        values = np.linspace(0, 60_000, 64)[None].repeat(64, axis=0)
+        Image.fromarray(values.astype("uint16" if mode == "I;16" else "float32")).save(path)
+    else:
+        _half_and_half(mode).save(path)
+    seen = predict.read_picture(path).astype(int)
+    assert seen.shape == (32, 32, 3)
+    if mode in ("I;16", "F"):  # from black on the left to white on the right
+        assert seen[16, 0].max() < 10 and seen[16, 31].min() > 245
+    elif mode in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
+        assert seen[16, 4].argmax() == 0 and seen[16, 28].argmax() == 2
+
+
+def test_a_picture_is_turned_as_its_camera_says(tmp_path):
+    picture, exif = _half_and_half(), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    picture.save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    seen = predict.read_picture(tmp_path / "photo.jpg").astype(int)
+    assert seen[4, 16].argmax() == 0 and seen[28, 16].argmax() == 2
+
+
+def test_the_middle_of_a_wide_picture_is_seen(tmp_path):
+    pixels = np.zeros((32, 320, 3), "uint8")
+    pixels[:, 144:176] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    assert predict.read_picture(tmp_path / "wide.png").min() == 255
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(tmp_path / "empty.png")
+    assert predict.read_picture(tmp_path / "empty.png").min() == 255
+
+
+def _write_text(path):
+    path.write_text("no picture")
+
+
+def _write_half(path):
+    _half_and_half(size=(200, 200)).save(path, format="PNG")
+    path.write_bytes(path.read_bytes()[:120])
+
+
+@pytest.mark.parametrize("write", [_write_text, _write_half, lambda path: path.mkdir()])
+def test_what_is_no_picture_is_refused_with_status_2(write, tmp_path, capsys):
+    write(tmp_path / "picture.png")
+    assert predict.main([str(tmp_path / "picture.png")]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("predict: error: picture.png must be a picture") and not shown.out
+
+
+def test_a_picture_that_is_not_there_is_refused_with_status_2(tmp_path, capsys):
+    assert predict.main([str(tmp_path / "none.jpg")]) == 2
+    assert "there is no" in capsys.readouterr().err
+
+
+# Answers
+
+
+def test_without_a_run_the_best_published_network_answers(tmp_path, capsys):
+    _half_and_half().save(tmp_path / "picture.png")
+    assert predict.main([str(tmp_path / "picture.png")]) == 0
+    result, path = predict.best_network()
+    assert path.is_file()
+    assert result.record in [each.record for each in results.published()]
+    shown = capsys.readouterr().out
+    assert results.row_label(result) in shown and "takes every picture for one of them" in shown
+    (answer,) = predict.classify([tmp_path / "picture.png"])
+    for name, confidence in zip(answer.classes, answer.confidences, strict=True):
+        assert f"{name:12s} {100 * confidence:5.1f} %" in shown
+    assert answer.confidences == sorted(answer.confidences, reverse=True)
+
+
+def test_confidences_are_calibrated_by_the_records_temperature(tmp_path):
+    _half_and_half().save(tmp_path / "picture.png")
+    result, path = predict.best_network()
+    network = keras.saving.load_model(path, compile=False)
+    raw = training.predict(network, predict.read_picture(tmp_path / "picture.png")[None])
+    temperature = result.record["temperature_scaling"]["temperature"]
+    expected = np.sort(metrics.temperature_scale(raw, temperature)[0])[::-1][:3]
+    (answer,) = predict.classify([tmp_path / "picture.png"])
+    np.testing.assert_allclose(answer.confidences, expected, atol=1e-6)
+
+
+def test_a_run_without_networks_is_refused(tmp_path, capsys):
+    _half_and_half().save(tmp_path / "picture.png")
+    assert predict.main([str(tmp_path / "picture.png"), "--run", str(tmp_path)]) == 2
+    assert "must hold a trained network; it has none" in capsys.readouterr().err

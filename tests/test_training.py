@@ -44,18 +44,6 @@ def _weights(model):
     return [np.asarray(weight) for weight in model.get_weights()]
 
 
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions")
-@pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("model", list(models.MODELS))
-def test_one_epoch_of_every_recipe_trains_and_gives_a_record(model, toy_splits):
-    for recipe in recipes.select(model, ["reference", "improved"], epochs=1):
-        recipe = replace(recipe, image_size=32)
-        run = training.train(recipe, toy_splits, seed=0, weights="tiny", verbose=False, **FAST)
-        assert len(run.history["loss"]) == recipe.epochs
-        assert np.isfinite(run.history["loss"]).all()
-        assert run.phase_epochs == [1] * len(recipe.phases)
-
-
 def test_training_lowers_the_loss(toy_splits):
     recipe = replace(TINY, phases=(replace(TINY.phases[0], epochs=12),), augmentation="none")
     run = training.train(recipe, toy_splits, seed=0, verbose=False, **FAST)

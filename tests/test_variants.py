@@ -1,15 +1,18 @@
 """Variants of recipes and the ablations made of them: trained, recorded, tabled and resumed."""
 
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from tiny_study import ROOT
 from tiny_training import BACKBONE, TINY, TRANSFER, find_backbone
 
 from cifar_helpers import data, models, recipes, results, training
 from cifar_helpers.errors import UserError
 from cifar_helpers.recipes import variant
-from cifar_helpers.training import epochs
 
 ABLATIONS = recipes.ABLATIONS
 # What a base at a smaller budget may differ in from its row.
@@ -20,13 +23,6 @@ PARAMETERS = {
     ("resnet20", (("shortcuts", False),)): 271_786,
     ("resnet20", (("batch_norm", False),)): 271_690,
 }
-
-
-pytestmark = [
-    pytest.mark.usefixtures("eager"),
-    # That its own pipelines are traced all the same.
-    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions"),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -160,31 +156,37 @@ def test_every_network_of_an_ablation_is_counted():
     assert {(each.model, each.network) for each in ABLATIONS if each.network} == set(PARAMETERS)
 
 
-class _Interrupted(Exception):
-    pass
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run's folder in which every recipe was trained for two epochs, interrupted and resumed."""
+    out = tmp_path_factory.mktemp("run")
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "variant_trainer.py"), str(out)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_ENABLE_ONEDNN_OPTS": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return out, {(r.record["model"], r.record["recipe"]): r for r in results.load_results(out)}
 
 
-@pytest.mark.parametrize("recipe", ABLATIONS, ids=lambda recipe: f"{recipe.model}-{recipe.name}")
-def test_every_ablation_trains_resumes_and_has_a_row(recipe, splits, tmp_path, monkeypatch):
-    phases = len(recipe.phases)
-    recipe = replace(recipe.capped(2 // phases), image_size=32, train_images=30)
-    options = {"out": str(tmp_path), "precision": "float32", "verbose": False, "seed": 0}
-    weights = find_backbone("") if phases > 1 else None
-    finish = epochs.EpochLog.on_epoch_end
-
-    def interrupt(self, *arguments, **more):
-        finish(self, *arguments, **more)
-        raise _Interrupted
-
-    with monkeypatch.context() as patched:
-        patched.setattr(epochs.EpochLog, "on_epoch_end", interrupt)
-        with pytest.raises(_Interrupted):
-            training.train(recipe, splits, weights=weights, **options)
-    run = training.train(recipe, splits, weights=weights, **options)
-    (found,) = results.load_results(tmp_path)
-    assert found.record["variant_of"] == recipe.variant_of
-    assert found.record["epochs"]["run"] == 2 and found.record["dataset"]["train_images"] == 30
-    assert found.record["parameters_hash"] == run.parameters_hash
-    row = results.results_table([found]).iloc[0]
+@pytest.mark.parametrize(
+    "recipe", recipes.RECIPES, ids=lambda recipe: f"{recipe.model}-{recipe.name}"
+)
+def test_every_recipe_trains_resumes_and_has_a_row(recipe, trained):
+    out, found = trained
+    result = found[recipe.model, recipe.name]
+    record = result.record
+    assert record["variant_of"] == recipe.variant_of
+    assert record["epochs"]["run"] == 2 and record["dataset"]["train_images"] == 30
+    assert np.isfinite(record["history"]["loss"]).all()
+    row = results.results_table([result]).iloc[0]
     assert (row["recipe"], row["changes"]) == (recipe.name, recipe.changes)
-    assert results.without_variants([found]) == []
+    assert (results.without_variants([result]) == []) == bool(recipe.variant_of)
+    assert results.model_path(out, recipe.model, recipe.name, 0).exists()
+
+
+def test_no_checkpoint_is_left_behind(trained):
+    out, found = trained
+    assert len(found) == len(recipes.RECIPES)
+    assert not list(out.glob("checkpoints/*/*/*/*.npz"))

@@ -16,6 +16,7 @@ from cifar_helpers.narrative.comparison import (
     plot_agreement,
     plot_hardest,
 )
+from cifar_helpers.narrative.conclusions import conclusions_table
 from cifar_helpers.narrative.findings import (
     classification_report,
     comparison_rows,
@@ -40,6 +41,7 @@ __all__ = [
     "commands_section",
     "comparison_rows",
     "comparison_table",
+    "conclusions_table",
     "cost_rows",
     "cost_table",
     "describe_effects",

@@ -22,16 +22,11 @@ def effect_rows(model: str, out: str, splits: Splits) -> pd.DataFrame:
 
     Args:
         model: one of `models.MODELS`.
-        out: the run's folder, whose records go before published ones of the same training.
-        splits: the images at hand; records of another data set are left out, not those of another
-            copy of the same, which are compared among themselves.
+        out: the run's folder.
+        splits: the images at hand, of the data set that the records are of.
     """
-    found = {}
-    for result in (*results.published(), *results.load_results(out)):
-        record = result.record
-        if record["model"] == model and record["dataset"]["name"] == splits.source.name:
-            found[record["parameters_hash"]] = result
-    return results.effects(list(found.values()))
+    found = results.load_for_effects(out, splits.source.name)
+    return results.effects([result for result in found if result.record["model"] == model])
 
 
 def plot_effects(model: str, out: str, splits: Splits) -> Figure | Markdown:

@@ -1,6 +1,6 @@
 """One record a training: written, found again, and put side by side."""
 
-from cifar_helpers.results.effects import effects, late_spread
+from cifar_helpers.results.effects import effects, late_spread, load_for_effects
 from cifar_helpers.results.formatted import (
     format_table,
     index_rows,
@@ -14,6 +14,7 @@ from cifar_helpers.results.store import (
     load_results,
     model_path,
     published,
+    published_network,
     save_result,
 )
 from cifar_helpers.results.tables import (
@@ -47,12 +48,14 @@ __all__ = [
     "is_of_earlier_rule",
     "kept_gap",
     "late_spread",
+    "load_for_effects",
     "load_results",
     "machines",
     "missing_rows",
     "model_path",
     "print_table",
     "published",
+    "published_network",
     "results_table",
     "row_label",
     "save_result",

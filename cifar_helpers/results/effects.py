@@ -1,13 +1,30 @@
 """What a change is worth: variants of recipes beside the recipes that they were made from."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cifar_helpers import metrics
-from cifar_helpers.results.store import Result
+from cifar_helpers.results.store import Result, load_results, published
 from cifar_helpers.results.tables import by_experiment, row_label
+
+
+def load_for_effects(out: str | Path, dataset: str) -> list[Result]:
+    """The records of a run's folder and the published ones, variants and all, of one data set.
+
+    Args:
+        out: the run's folder, whose records go before published ones of the same training; "" for
+            none.
+        dataset: its name in records. Of several copies of it each is compared for itself.
+    """
+    found = {
+        result.record["parameters_hash"]: result
+        for result in (*published(), *(load_results(out) if out else ()))
+        if result.record["dataset"]["name"] == dataset
+    }
+    return list(found.values())
 
 
 def effects(found: list[Result]) -> pd.DataFrame:
@@ -23,8 +40,9 @@ def effects(found: list[Result]) -> pd.DataFrame:
         seeds (how many in common), epochs (asked for) and train_images, then as differences of
         accuracy, variant minus base, in percentage points: validation and test, `low` and `high` (of
         test, over seeds) and `images_low` and `images_high` (over test images too), NaN for one seed;
-        `spread` and `base_spread` (`late_spread`, mean over the seeds) and `seeds_spread` and
-        `base_seeds_spread` (standard deviation of validation accuracy over the seeds), in points.
+        `spread` and `base_spread` (`late_spread`, mean over the seeds), `spread_low` and
+        `spread_high` (of their difference, over seeds), `seeds_spread` and `base_seeds_spread`
+        (standard deviation of validation accuracy over the seeds), in points.
     """
     experiments, rows = list(by_experiment(found).values()), []
     for group in experiments:
@@ -68,6 +86,10 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
     accuracies, base_accuracies = (
         [record["validation"]["accuracy"] for record in each] for each in (records, base_records)
     )
+    spreads, base_spreads = (
+        [late_spread(record) for record in each] for each in (records, base_records)
+    )
+    spread_low, spread_high = metrics.seeds_interval(np.subtract(spreads, base_spreads)) or nothing
     return {
         "model": first["model"],
         "recipe": first["recipe"],
@@ -83,8 +105,10 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "high": 100 * high,
         "images_low": 100 * images_low,
         "images_high": 100 * images_high,
-        "spread": float(np.mean([late_spread(record) for record in records])),
-        "base_spread": float(np.mean([late_spread(record) for record in base_records])),
+        "spread": float(np.mean(spreads)),
+        "base_spread": float(np.mean(base_spreads)),
+        "spread_low": spread_low,
+        "spread_high": spread_high,
         "seeds_spread": _spread_over_seeds(accuracies),
         "base_seeds_spread": _spread_over_seeds(base_accuracies),
     }

@@ -21,6 +21,8 @@ from cifar_helpers import files, metrics, recipes
 from cifar_helpers.errors import UserError
 from cifar_helpers.text import listed
 
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
 # Arrays of `seed<k>.npz`: their types there and in memory.
 _ARRAYS = {
     "probabilities": ("float16", "float32"),
@@ -276,4 +278,9 @@ def load_results(out: str | Path) -> list[Result]:
 
 def published() -> list[Result]:
     """The records that come with the checkout; none where the package is installed without it."""
-    return load_results(Path(__file__).resolve().parents[2])
+    return load_results(_CHECKOUT)
+
+
+def published_network(model: str, recipe: str, seed: int) -> Path:
+    """Where a published row's trained network is, beside its record, for the rows that have one."""
+    return _Place(_CHECKOUT, model, recipe, seed).record.with_suffix(".keras")

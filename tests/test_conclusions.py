@@ -1,0 +1,112 @@
+"""The study's claims, each with what was measured and the verdict."""
+
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cifar_helpers import metrics, narrative, recipes, results
+from cifar_helpers.narrative import conclusions
+
+PUBLISHED = results.without_variants(results.published())
+LABELS = PUBLISHED[0].labels
+
+
+def _table(found, variants) -> pd.DataFrame:
+    return conclusions.conclusion_rows(found, variants).set_index("claim")
+
+
+def _made(model, recipe, variant_of, seed, wrong, history=(0.5, 0.6, 0.7)):
+    """A record whose predictions are wrong on the first `wrong` images."""
+    record = deepcopy(PUBLISHED[0].record) | {"model": model, "recipe": recipe, "seed": seed}
+    record |= {"variant_of": variant_of, "parameters_hash": f"{model} {recipe} {seed}"}
+    record |= {"experiment_hash": f"{model} {recipe}"}
+    record["history"]["val_accuracy"] = list(history)
+    predicted = LABELS.copy()
+    predicted[:wrong] = (predicted[:wrong] + 1) % 10
+    arrays = {"probabilities": np.eye(10)[predicted], "labels": LABELS}
+    return results.Result(record, arrays)
+
+
+def _ablation(model, recipe, base, *, wrong, base_wrong, history, base_history):
+    found = []
+    for seed in range(3):
+        found.append(_made(model, recipe, base, seed, wrong + seed, history))
+        found.append(_made(model, base, "row", seed, base_wrong - seed, base_history))
+    return found
+
+
+STEADY, SHAKY = (0.5, 0.6, 0.7, 0.7, 0.7, 0.7), (0.5, 0.6, 0.7, 0.5, 0.8, 0.6)
+
+
+def test_a_claim_is_not_tested_without_records_of_its_ablation():
+    table = _table(PUBLISHED, [])
+    ablations = [claim.words for claim in conclusions.CLAIMS]
+    assert set(table.loc[ablations, "verdict"]) == {"not tested"}
+    assert set(table.loc[ablations, "95 % interval"]) == {"–"}
+
+
+@pytest.mark.parametrize("claim", conclusions.CLAIMS, ids=lambda claim: claim.recipe)
+@pytest.mark.parametrize("holds", [True, False], ids=["holds", "does not hold"])
+def test_a_verdict_is_on_the_side_of_the_measured_difference(claim, holds):
+    (recipe,) = recipes.select(claim.model, [claim.recipe])
+    larger = claim.claims_more == holds
+    variants = _ablation(
+        claim.model,
+        claim.recipe,
+        recipe.variant_of,
+        wrong=100 if larger else 300,
+        base_wrong=300 if larger else 100,
+        history=SHAKY if larger else STEADY,
+        base_history=STEADY if larger else SHAKY,
+    )
+    row = _table(PUBLISHED, variants).loc[claim.words]
+    assert row["verdict"] == ("supported" if holds else "contradicted")
+    assert f"against {recipe.variant_of}" in row["measured"] and "3 seeds" in row["measured"]
+    if claim.figure == "test":
+        low, high = (300 - 100 - 0, 300 - 100 - 4)
+        assert abs(float(row["difference in points"].replace("−", "-"))) == pytest.approx(
+            (low + high) / 200, abs=0.051
+        )
+
+
+def test_the_step_to_transfer_learning_is_over_the_test_images_for_single_trainings():
+    row = _table(PUBLISHED, []).loc["Transfer learning is a gain"]
+    pair = [
+        next(
+            result
+            for result in PUBLISHED
+            if (result.record["model"], result.record["recipe"]) == names
+        )
+        for names in (("transfer", "96px"), ("resnet20", "reference"))
+    ]
+    expected = metrics.bootstrap_difference(LABELS, *(each.predictions for each in pair))
+    shown = row["difference in points"].replace("−", "-")
+    assert float(shown) == pytest.approx(100 * expected["difference"], abs=0.051)
+    assert row["verdict"] == metrics.verdict((expected["low"], expected["high"]))
+
+
+def test_similar_mistakes_are_counted_beyond_chance():
+    best = _made("resnet20", "improved", "", 0, wrong=0)
+    names = [row["class"] for row in best.record["per_class"]]
+    matrix = 100 * np.eye(10, dtype=int)
+    cat, dog, ship = (names.index(each) for each in ("cat", "dog", "ship"))
+    matrix[cat, dog], matrix[cat, ship] = 9, 1
+    best.record["confusion_matrix"] = matrix.tolist()
+    found = conclusions._similar_mistakes([best])
+    assert found.difference == pytest.approx(100 * (0.9 - 5 / 9))  # of 9 others, 5 are animals
+    assert found.interval[0] < found.difference < found.interval[1]
+
+
+def test_on_the_toy_set_nothing_is_concluded():
+    toy = deepcopy(PUBLISHED[0].record)
+    toy["dataset"]["real"] = False
+    found = [results.Result(toy, PUBLISHED[0].arrays)]
+    assert "cannot be tested" in narrative.conclusions_table(found, "").data
+
+
+def test_every_claim_names_an_ablation():
+    for claim in conclusions.CLAIMS:
+        (recipe,) = recipes.select(claim.model, [claim.recipe])
+        assert recipe.group == "ablations"

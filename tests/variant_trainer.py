@@ -1,0 +1,56 @@
+"""Trains every recipe for a step or two, interrupted and resumed: `python variant_trainer.py FOLDER`.
+
+In a process of its own, since nothing is traced here, which takes far longer than the few steps, and
+oneDNN is off, whose convolutions abort where they are not traced.
+"""
+
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import tensorflow as tf
+from tiny_training import BACKBONE, find_backbone
+
+from cifar_helpers import data, models, recipes, training
+from cifar_helpers.recipes import Recipe
+from cifar_helpers.training import epochs
+
+
+class Interrupted(Exception):
+    pass
+
+
+def train(recipe: Recipe, splits: data.Splits, out: Path) -> None:
+    """Train two epochs, interrupted after the first one."""
+    finish = epochs.EpochLog.on_epoch_end
+
+    def interrupt(self, *arguments, **more):
+        finish(self, *arguments, **more)
+        raise Interrupted
+
+    options = {"out": str(out), "precision": "float32", "verbose": False, "seed": 0}
+    options["weights"] = find_backbone("") if len(recipe.phases) > 1 else None
+    epochs.EpochLog.on_epoch_end = interrupt
+    try:
+        training.train(recipe, splits, **options)
+    except Interrupted:
+        epochs.EpochLog.on_epoch_end = finish
+        training.train(recipe, splits, **options)
+
+
+def main(out: Path) -> None:
+    """Train them all."""
+    warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run")
+    models.BACKBONES["tiny"] = BACKBONE
+    tf.config.run_functions_eagerly(True)
+    splits = data.load("toy", train_size=64)
+    test = data.Split(splits.test.images[:20], splits.test.labels[:20])
+    for recipe in recipes.RECIPES:
+        short = recipe.capped(2 // len(recipe.phases))
+        tiny = replace(short, image_size=32, train_images=30)
+        train(tiny, replace(splits, test=test), out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
