@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals"
 
 STUDY = (
     *("--dataset", "toy", "--train-size", "300", "--epochs", "4", "--recipes", "improved"),
+    *("--precision", "float32"),
     *("--notebooks", "01", "02", "--seeds", "0", "1", "-p", "deterministic=True", "--no-html"),
 )
 THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}

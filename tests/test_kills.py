@@ -21,7 +21,7 @@ from tiny_study import ROOT
 from cifar_helpers import results
 
 KILLS = int(os.environ.get("KILLS", "2"))
-STUDY = ("--dataset", "toy", "--train-size", "500", "--epochs", "3")
+STUDY = ("--dataset", "toy", "--train-size", "500", "--epochs", "3", "--precision", "float32")
 STUDY += (
     ("--notebooks", "01", "--recipes", "improved", "--seeds", "0", "1")
     if KILLS < 10

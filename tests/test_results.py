@@ -20,7 +20,7 @@ from cifar_helpers import metrics, recipes, results, training
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 
-PUBLISHED = results.published()
+PUBLISHED = results.without_variants(results.published())
 
 FIELDS = {
     "model",
