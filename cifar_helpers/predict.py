@@ -65,10 +65,11 @@ def load_model(out: str | os.PathLike, model: str, recipe: str, seed: int = 0) -
             f"the network of {model}, recipe {recipe}, seed {seed} must be in {path.parent}; it has "
             f"no {path.name}. Train it: python run_all.py --recipes {recipe} --seeds {seed}."
         )
-    return _load(path)
+    return read_network(path)
 
 
-def _load(path: Path) -> "keras.Model":
+def read_network(path: Path) -> "keras.Model":
+    """A trained network from its file, uncompiled; a UserError if it cannot be read."""
     from cifar_helpers.backend import keras
     from cifar_helpers.models import layers  # noqa: F401  (registers what the files name)
 
@@ -165,7 +166,7 @@ def classify(paths: Sequence[str | os.PathLike], run: str | os.PathLike = "") ->
     result, path = best_network(run)
     from cifar_helpers.training import predict
 
-    probabilities = predict(_load(path), pictures)
+    probabilities = predict(read_network(path), pictures)
     scaling = result.record.get("temperature_scaling")
     if scaling:
         probabilities = metrics.temperature_scale(probabilities, scaling["temperature"])

@@ -1,16 +1,22 @@
 """The five notebooks: how they are written, and small copies of them that really run."""
 
 import json
+import os
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
 
-from cifar_helpers import results
+from cifar_helpers import models, results
+from cifar_helpers.backend import keras
+from cifar_helpers.models import backbones
 
 NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
 TINY = {
@@ -31,7 +37,7 @@ RECORDS = {
     "04_transfer_learning": [("transfer", "96px")],
 }
 SECTIONS = ["Setup", "Data", "Model", "Training", "Evaluation", "What each part is worth"]
-SECTIONS += ["What we learned"]
+SECTIONS += ["What we learned", "Try it"]
 COMPARISON = [
     "Results",
     "Where the models disagree",
@@ -86,7 +92,29 @@ def test_code_cells_are_short_and_act_on_this_environment_only(notebook):
     _, content = notebook
     for cell in _code(content):
         assert len(cell.source.splitlines()) <= 25
-        assert not re.search(r"^\s*[!%]|sys\.path|^\s*def |warnings\.", cell.source, re.MULTILINE)
+        assert not re.search(r"^\s*[!%]|sys\.path|warnings\.", cell.source, re.MULTILINE)
+        assert "def " not in cell.source or "architecture" in cell.metadata.tags
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_network_in_a_notebook_is_that_of_the_package(name):
+    """Layer by layer; with the package's weights it gives the same probabilities."""
+    content = nbformat.read(NOTEBOOKS[list(TINY).index(name)], as_version=4)
+    (cell,) = [each for each in _code(content) if "architecture" in each.metadata.get("tags", [])]
+    weights = backbones.resolve("efficientnet-lite0")
+    names = {"splits": SimpleNamespace(class_names=range(10)), "weights": weights}
+    names |= {"keras": keras, "models": models, "backbones": backbones, "image_size": [32]}
+    exec(cell.source, names)
+    taught, entry = names["network"], models.MODELS[RECORDS[name][0][0]]
+    options = {"weights": weights, "image_size": 32} if entry.has_backbone else {}
+    real = getattr(models, entry.name)(**options)
+    assert [(each.name, each.output.shape) for each in taught.layers] == [
+        (each.name, each.output.shape) for each in real.layers
+    ]
+    assert len(taught.trainable_weights) == len(real.trainable_weights)
+    taught.set_weights(real.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(np.array(taught(images)), np.array(real(images)), atol=1e-5)
 
 
 def test_committed_notebooks_are_executed_in_order_without_errors(notebook):
@@ -170,19 +198,45 @@ def test_no_two_tables_of_a_page_share_their_style(executed):
         assert len(set(names)) == len(names)
 
 
+def _compare(folder: Path) -> str:
+    """What notebook 5 shows with its defaults, but for a folder that holds no records."""
+    executed = folder / "05.ipynb"
+    papermill.execute_notebook(
+        NOTEBOOKS[-1],
+        executed,
+        parameters={"out": str(folder / "empty")},
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    return _shown_text(nbformat.read(executed, as_version=4))
+
+
 def test_the_comparison_of_a_fresh_checkout_shows_the_published_records(tmp_path, monkeypatch):
     """Without CIFAR-10: predictions and labels are in the records, one sentence stands for pictures."""
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
     (tmp_path / "file").touch()  # a cache in which nothing can be kept, so nothing is downloaded
     monkeypatch.setenv("CIFAR_HELPERS_CACHE", str(tmp_path / "file" / "cache"))
-    executed = tmp_path / "05.ipynb"
-    papermill.execute_notebook(
-        NOTEBOOKS[-1],
-        executed,
-        parameters={"out": str(tmp_path / "empty")},
-        kernel_name="python3",
-        progress_bar=False,
-    )
-    shown = _shown_text(nbformat.read(executed, as_version=4))
+    shown = _compare(tmp_path)
     assert "these are the published ones" in shown and "without pictures" in shown
     assert "ResNet-20" in shown and "misclassified by every model" in shown
+
+
+@pytest.mark.skipif(not os.environ.get("CIFAR10_DIR"), reason="CIFAR10_DIR is not set")
+@pytest.mark.parametrize("changed", [False, True], ids=["the same images", "other pixels"])
+def test_the_comparison_shows_published_records_beside_a_copy(tmp_path, monkeypatch, changed):
+    """With CIFAR-10, and with a complete copy in which some pixels differ."""
+    copy = tmp_path / "cifar-10-batches-py"
+    copy.mkdir()
+    for path in Path(os.environ["CIFAR10_DIR"]).resolve().glob("*_batch*"):
+        (copy / path.name).symlink_to(path)
+    (copy / "batches.meta").symlink_to(Path(os.environ["CIFAR10_DIR"]).resolve() / "batches.meta")
+    if changed:
+        batch = pickle.loads((copy / "data_batch_1").read_bytes(), encoding="bytes")
+        batch[b"data"] = batch[b"data"].copy()
+        batch[b"data"][0, :7] ^= 255
+        (copy / "data_batch_1").unlink()
+        (copy / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=2))
+    monkeypatch.setenv("CIFAR10_DIR", str(copy))
+    shown = _compare(tmp_path)
+    assert "these are the published ones" in shown and "without pictures" not in shown
+    assert ("another complete copy" in shown) == changed

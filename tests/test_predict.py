@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tiny_study import ROOT
 
-from cifar_helpers import metrics, models, predict, results, training
+from cifar_helpers import metrics, models, narrative, predict, results, training
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.training.records import save_model
@@ -171,3 +171,24 @@ def test_a_run_without_networks_is_refused(tmp_path, capsys):
     _half_and_half().save(tmp_path / "picture.png")
     assert predict.main([str(tmp_path / "picture.png"), "--run", str(tmp_path)]) == 2
     assert "must hold a trained network; it has none" in capsys.readouterr().err
+
+
+def test_a_notebook_shows_what_a_network_sees_in_a_picture(run_with_network, tmp_path):
+    """The picture as it sees it, and three classes, the most probable one on top."""
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "red.png")
+    figure = narrative.plot_own_picture(str(tmp_path / "red.png"))
+    picture, bars = figure.axes
+    assert picture.images[0].get_array().shape == (32, 32, 3)
+    widths = [bar.get_width() for bar in bars.patches]
+    assert len(widths) == 3 and widths == sorted(widths, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "picture, said", [("", "Set `picture`"), ("missing.jpg", "there is no missing.jpg")]
+)
+def test_a_notebook_without_a_picture_says_what_to_do(picture, said):
+    assert said in narrative.plot_own_picture(picture).data
+
+
+def test_a_notebook_says_what_its_network_cannot_know():
+    assert "takes every picture for one of them" in narrative.describe_picture_network("").data

@@ -27,7 +27,7 @@ _FUNCTIONS = {
         ("backbone_layers", "fine_tune", "fold_frozen", "layer_rates", "split"), "transfer"
     ),
     **dict.fromkeys(("multiply_adds", "parameter_counts", "stages"), "summary"),
-    "residual_block": "resnet20",
+    **dict.fromkeys(("first_layer", "gradient_norms", "receptive_fields"), "inspection"),
 }
 
 __all__ = [

@@ -25,17 +25,20 @@ from cifar_helpers.narrative.findings import (
     describe_results,
     results_table,
 )
+from cifar_helpers.narrative.pictures import describe_picture_network, plot_own_picture
 from cifar_helpers.narrative.readme import commands_section, results_section
 from cifar_helpers.narrative.setup import (
+    as_code,
     fine_tuning_table,
     notice,
     recipe_table,
-    source,
     split_table,
     stage_table,
 )
+from cifar_helpers.narrative.trials import describe_trials
 
 __all__ = [
+    "as_code",
     "class_table",
     "classification_report",
     "commands_section",
@@ -49,7 +52,9 @@ __all__ = [
     "describe_limits",
     "describe_missing",
     "describe_ranking",
+    "describe_picture_network",
     "describe_results",
+    "describe_trials",
     "disagreement_table",
     "effect_rows",
     "fine_tuning_table",
@@ -58,10 +63,10 @@ __all__ = [
     "plot_agreement",
     "plot_effects",
     "plot_hardest",
+    "plot_own_picture",
     "recipe_table",
     "results_section",
     "results_table",
-    "source",
     "split_table",
     "stage_table",
 ]

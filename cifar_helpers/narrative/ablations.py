@@ -48,17 +48,20 @@ def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
     if rows.empty or not splits.source.real:
         return Markdown("")
     lines = [_line(row) for row in rows.sort_values("test").to_dict("records")]
-    listed = {(row.variant_of, row.name) for row in _ablations(model) if _has_effect(row)}
-    missing = listed - set(zip(rows["base"], rows["recipe"], strict=True))
-    if missing:
-        lines.append(
-            f"{len(missing)} of {len(listed)} ablations have no records. {_command(model)}"
-        )
+    if missing := untested(model, rows):
+        listed = sum(map(_has_effect, _ablations(model)))
+        lines.append(f"{len(missing)} of {listed} ablations have no records. {_command(model)}")
     about = (
         "A dot is the mean difference from the unchanged recipe over the seeds that both were trained "
         "with; its line is the 95 % interval of that mean (Student's t, paired by seed)."
     )
     return Markdown(f"{about}\n\n{bullets(lines).data}")
+
+
+def untested(model: str, rows: pd.DataFrame) -> set[tuple[str, str]]:
+    """Base and name of a model's ablations that are not among rows of `results.effects`."""
+    listed = {(row.variant_of, row.name) for row in _ablations(model) if _has_effect(row)}
+    return listed - (set(zip(rows["base"], rows["recipe"], strict=True)) if len(rows) else set())
 
 
 def _line(row: dict) -> str:

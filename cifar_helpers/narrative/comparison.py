@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.data import Splits
-from cifar_helpers.narrative.findings import difference, short_line
+from cifar_helpers.narrative.answers import difference
+from cifar_helpers.narrative.findings import short_line
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import DASH, count, duration, p_value, percent

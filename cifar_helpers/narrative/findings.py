@@ -1,16 +1,16 @@
 """What records show: the results table, a notebook's conclusions, and what they do not cover."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from cifar_helpers import data, metrics, models, results
+from cifar_helpers import data, models, results
+from cifar_helpers.narrative.answers import answer_lines
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import count, interval, p_value, percent, points, points_interval
+from cifar_helpers.text import count, interval, percent, points
 
 _COLUMNS = (
     "network, recipe, what changes, precision, epochs, test accuracy, 95 % interval, test loss, gap, "
@@ -19,17 +19,43 @@ _COLUMNS = (
 _MARKS = {
     "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "
     "validation loss; a training started today watches the cross-entropy that is shown.",
+    "adapted": "*Adapted*: the study's recipe on another backbone, with a fine-tuning schedule of its own.",
     "another copy": "*Another copy*: the training used another complete copy of the data set.",
 }
 
 
 def results_table(found: list[Result]) -> HTML:
-    """The results beside the published figures, which stand only beside real CIFAR-10."""
+    """The results beside the published figures, which stand only beside real CIFAR-10.
+
+    Below stands what the columns mean that need it.
+    """
     styled = results.format_table(found, _COLUMNS).style.hide(axis="index")
     left = {"text-align": "left", "min-width": "9em", "max-width": "18em"}
     styled = styled.set_properties(subset=["what changes"], **left)
     two_lines = {"min-width": "7em"}
-    return to_html(styled.set_properties(subset=["95 % interval"], **two_lines), "results")
+    table = to_html(styled.set_properties(subset=["95 % interval"], **two_lines), "results")
+    return HTML(f"{table.data}\n<p>{' '.join(_column_lines(found))}</p>")
+
+
+def _column_lines(found: list[Result]) -> list[str]:
+    """What the columns of the results table mean, as far as these results need it."""
+    sizes = {len(group) for group in results.by_experiment(found).values()}
+    images = "the choice of test images (Wilson)"
+    seeds = "the choice of the seed, for the mean of several trainings (Student's t)"
+    over = {True: images, False: seeds}
+    kinds = [over[single] for single in (True, False) if single in {size == 1 for size in sizes}]
+    lines = [
+        "<i>Gap</i>: training minus validation accuracy of the epoch whose weights were kept, in "
+        "percentage points.",
+        f"The interval covers {', or '.join(kinds)}.",
+    ]
+    if found[0].record["dataset"]["real"]:
+        lines.append(
+            "<i>Published</i>: the figure of the study that is rebuilt here, with the epochs of its "
+            "training; a published gap is that of the last epoch, and so is the one in brackets "
+            "beside it."
+        )
+    return lines
 
 
 def comparison_rows(found: list[Result]) -> pd.DataFrame:
@@ -49,21 +75,23 @@ def classification_report(result: Result) -> HTML:
 # A notebook's conclusions
 
 
-def describe_findings(found: list[Result]) -> Markdown:
-    """The conclusions of a notebook, from the results of one model's recipes."""
+def describe_findings(
+    found: list[Result], *, out: str = "", splits: data.Splits | None = None
+) -> Markdown:
+    """The conclusions of a notebook: the answer to its question, then what else the records show.
+
+    Args:
+        found: the results of one model's recipes, in the order of the table.
+        out: as of `answers.answer_lines`.
+        splits: as of `answers.answer_lines`.
+    """
     best = results.best_by_validation(found)
-    seed = best.record["seed"]
     group = results.by_experiment(found)[results.experiment_hash(best)]
-    others = [
-        result
-        for result in found
-        if result.record["recipe"] != best.record["recipe"] and result.record["seed"] == seed
-    ]
-    the = "The" if len(group) == 1 else f"With seed {seed}, the"
+    the = "The" if len(group) == 1 else f"With seed {best.record['seed']}, the"
     return bullets(
         [
             _best_line(group, alone=len(group) == len(found)),
-            *(_comparison_line(best, other) for other in others),
+            *answer_lines(found, out, splits),
             _gap_line(found),
             _same_line(found),
             f"{the} {_class_line(best)}",
@@ -82,30 +110,6 @@ def _best_line(group: list[Result], *, alone: bool) -> str:
     return (
         f"{name} classifies {mean}**{percent(row['accuracy'])}** of the test images correctly "
         f"(95 % interval over {row['interval']} {interval(row['low'], row['high'])})."
-    )
-
-
-def difference(first: Result, second: Result) -> dict[str, Any]:
-    """The first one's test accuracy minus the second's, and whether it is more than chance.
-
-    Returns:
-        `gain` and its 95 % `interval` as text, in percentage points, and what `metrics.mcnemar` gives.
-    """
-    pair = (first.labels, first.predictions, second.predictions)
-    found = metrics.bootstrap_difference(*pair)
-    gain, low, high = (100 * found[name] for name in ("difference", "low", "high"))
-    told = {"gain": points(gain), "interval": points_interval(low, high)}
-    return told | metrics.mcnemar(*pair)
-
-
-def _comparison_line(first: Result, second: Result) -> str:
-    found = difference(first, second)
-    verdict = "a real difference" if found["p_value"] < 0.05 else "no clear difference"
-    return (
-        f"With seed {second.record['seed']} of both, the difference from "
-        f"**{second.record['recipe']}** is {found['gain']} points (95 % interval "
-        f"{found['interval']}): {verdict} between these two trained networks (McNemar, "
-        f"{p_value(found['p_value'])})."
     )
 
 

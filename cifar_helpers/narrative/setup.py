@@ -1,8 +1,7 @@
 """What a notebook is about to do: its images, its network, its recipes."""
 
-import ast
-import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -13,6 +12,8 @@ from cifar_helpers.narrative.html import to_html
 from cifar_helpers.recipes import Phase, Recipe
 from cifar_helpers.text import DASH, count, percent
 
+_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD, Nesterov momentum 0.9"}
+
 
 def notice(*sources: Any) -> Markdown:
     """A box that says which images, and which backbone, a page is about.
@@ -22,13 +23,23 @@ def notice(*sources: Any) -> Markdown:
     return Markdown("\n".join(f"> {source.notice()}\n>" for source in sources))
 
 
-def source(function: Callable) -> Markdown:
-    """A function's source, as it stands in the package, without its docstring."""
-    lines = inspect.getsource(function).splitlines()
-    first, *_ = ast.parse("\n".join(lines)).body[0].body  # type: ignore[attr-defined]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-        del lines[first.lineno - 1 : first.end_lineno]
-    return Markdown("\n".join(["```python", *lines, "```"]))
+def as_code(recipe: Recipe) -> Markdown:
+    """A recipe as the object it is: the call that makes it, without what is left at its default."""
+    lines = ["Recipe("]
+    for field in fields(recipe):
+        value = getattr(recipe, field.name)
+        if field.name == "phases":
+            phases = [f"        Phase({', '.join(_given(phase))})," for phase in recipe.phases]
+            lines += ["    phases=(", *phases, "    ),"]
+        elif value != field.default:
+            lines.append(f"    {field.name}={value!r},")
+    return Markdown("\n".join(["```python", *lines, ")", "```"]))
+
+
+def _given(phase: Phase) -> list[str]:
+    """The arguments of a phase that are not at their default."""
+    named = {field.name: (getattr(phase, field.name), field.default) for field in fields(phase)}
+    return [f"{name}={value!r}" for name, (value, default) in named.items() if value != default]
 
 
 def split_table(splits: data.Splits) -> pd.DataFrame:
@@ -90,13 +101,26 @@ def _phase_rows(recipe: Recipe) -> dict[str, str]:
     return {
         "epochs": " + ".join(str(phase.epochs) for phase in recipe.phases),
         "batch size": joined(lambda phase: str(phase.batch_size)),
-        "optimizer": joined(lambda phase: phase.optimizer),
-        "learning rate": joined(lambda phase: f"{phase.learning_rate:g}, {phase.schedule}"),
+        "optimizer": joined(lambda phase: _OPTIMIZERS[phase.optimizer]),
+        "learning rate": joined(_learning_rate),
         "weight decay": joined(lambda phase: f"{phase.weight_decay:g}"),
         "early stopping": joined(lambda phase: _stopping(phase.early_stopping)),
-        "learning rate halved": joined(lambda phase: _patience(phase.reduce_on_plateau)),
         "weight averaging": joined(lambda phase: f"{phase.ema:g}" if phase.ema else DASH),
     }
+
+
+def _learning_rate(phase: Phase) -> str:
+    """The peak, how it is reached and what becomes of it."""
+    parts = [f"{phase.learning_rate:g}"]
+    if phase.warmup:
+        parts.append(f"reached over the first {phase.warmup:.0%} of the steps".replace("%", " %"))
+    if phase.schedule != "constant":
+        parts.append(f"{phase.schedule} decay to zero")
+    elif phase.reduce_on_plateau:
+        parts.append(f"halved {_patience(phase.reduce_on_plateau)}")
+    else:
+        parts.append("constant")
+    return ", ".join(parts)
 
 
 def _patience(epochs: int) -> str:

@@ -10,21 +10,32 @@ from cifar_helpers.plotting.curves import learning_curves
 from cifar_helpers.plotting.effects import effects
 from cifar_helpers.plotting.evaluation import dashboard
 from cifar_helpers.plotting.heat_maps import agreement, heat_map
-from cifar_helpers.plotting.images import augmentation_grid, mistakes, sample_grid
+from cifar_helpers.plotting.images import answer, augmentation_grid, mistakes, sample_grid
+from cifar_helpers.plotting.mechanisms import (
+    embeddings,
+    filters,
+    gradient_norms,
+    receptive_fields,
+)
 from cifar_helpers.plotting.style import color, use_style
 
 __all__ = [
     "agreement",
+    "answer",
     "architecture",
     "augmentation_grid",
     "color",
     "cost_accuracy",
     "dashboard",
     "effects",
+    "embeddings",
+    "filters",
+    "gradient_norms",
     "heat_map",
     "learning_curves",
     "mistakes",
     "model_comparison",
+    "receptive_fields",
     "sample_grid",
     "use_style",
 ]

@@ -92,6 +92,32 @@ def mistakes(
     return figure
 
 
+def answer(seen: np.ndarray, classes: Sequence[str], confidences: Sequence[float]) -> Figure:
+    """A picture as a network sees it, beside the classes that it finds most probable.
+
+    Args:
+        seen: uint8 `(height, width, 3)`.
+        classes: names, the most probable first.
+        confidences: of these, in [0, 1].
+    """
+    figure = style.new_figure(0.65 * style.WIDTH, 2.4)
+    picture, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
+    picture.imshow(seen, interpolation="nearest")
+    picture.axis("off")
+    picture.set_title("as the network sees it", size=style.SMALL, weight="normal")
+    places = np.arange(len(classes))[::-1]
+    bars.barh(places, confidences, color=style.NEUTRAL, height=0.6)
+    bars.set_yticks(places, classes)
+    bars.set_xlim(0, 1.18)
+    for place, confidence in zip(places, confidences, strict=True):
+        bars.text(confidence + 0.02, place, percent(confidence), va="center", size=style.SMALL)
+    bars.grid(False)
+    bars.spines["bottom"].set_visible(False)
+    bars.set_xticks([])
+    bars.set_title("confidence, calibrated", size=style.SMALL, weight="normal")
+    return figure
+
+
 def _picture(tiles: np.ndarray) -> np.ndarray:
     """Images `(rows, columns, height, width, 3)` as one: far quicker to draw than axes for each."""
     rows, _, height, _, _ = tiles.shape

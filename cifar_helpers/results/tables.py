@@ -183,8 +183,19 @@ def training_seconds(record: dict) -> float:
 
 
 def _mark(result: Result) -> str:
-    marks = {"earlier rule": is_of_earlier_rule(result), "another copy": result.other_copy}
+    marks = {
+        "adapted": _is_adapted(result),
+        "earlier rule": is_of_earlier_rule(result),
+        "another copy": result.other_copy,
+    }
     return ", ".join(mark for mark, holds in marks.items() if holds)
+
+
+def _is_adapted(result: Result) -> bool:
+    """Whether the published recipe was changed for the backbone."""
+    row = result.recipe
+    published = row.reference.backbone if row and row.reference else ""
+    return bool(published) and published != _backbone(result.record)
 
 
 def _published_figures(result: Result) -> recipes.Reference | None:
@@ -259,7 +270,7 @@ def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") ->
     found = own or without_variants(published())
     source = splits.source
     told = [] if own else ["The folder `out` holds no records, so these are the published ones."]
-    if kept := _records_of(splits, found):
+    if kept := records_of(splits, found):
         if any(result.other_copy for result in kept):
             told.append(
                 "Records marked *another copy* were made on another complete copy of "
@@ -277,8 +288,11 @@ def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") ->
     return Comparison(kept, None, " ".join(filter(None, [*words, source.reason, *told])))
 
 
-def _records_of(splits: Splits, found: list[Result]) -> list[Result]:
-    """The records of these images, and those of another copy, which are marked."""
+def records_of(splits: Splits, found: list[Result]) -> list[Result]:
+    """The records of these images, and those of another copy of the data set, which are marked.
+
+    Another copy has the same labels in the same order.
+    """
     kept = []
     for result in found:
         about = result.record["dataset"]

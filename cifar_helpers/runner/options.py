@@ -411,6 +411,8 @@ def _place_parameters(options: Options, notebooks: list[Notebook]) -> Options:
             raise UserError(f"-p {name} was given twice.")
         if name == "out":
             raise UserError("-p out is set by the runner; name the run's folder with --out.")
+        if name == "train_anew":
+            raise UserError("-p train_anew is set by the runner, which always trains.")
         parsed[name], texts[name] = _read_parameter(name, value, notebooks), text
     flags = {name: _frozen(parsed.pop(name)) for name in with_use("parameter") if name in parsed}
     for name in flags:

@@ -152,6 +152,7 @@ def notebook_parameters(
         if name in values:
             values[name] = _relative(absolute_path(values[name]), folder / "notebooks")
     values["out"] = ".."
+    values["train_anew"] = True
     return {name: values[name] for name in notebook.types if name in values}
 
 

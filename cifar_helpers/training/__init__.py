@@ -7,7 +7,7 @@ not trained again.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cifar_helpers.training.plans import plan, quick_share
+from cifar_helpers.training.plans import backbone_weights, plan, prepare, quick_share
 from cifar_helpers.training.runs import Run
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cifar_helpers.training.networks import build
     from cifar_helpers.training.optimizers import WarmupDecay, compile_for
     from cifar_helpers.training.precision import fastest_precision
-    from cifar_helpers.training.trainings import evaluate, train
+    from cifar_helpers.training.trainings import evaluate, network_of, train
 
 # What imports Keras is imported when it is asked for: a plan needs none.
 _MODULES = {
@@ -25,6 +25,7 @@ _MODULES = {
     "evaluate": "trainings",
     "fastest_precision": "precision",
     "feed": "feeding",
+    "network_of": "trainings",
     "predict": "feeding",
     "train": "trainings",
 }
@@ -32,13 +33,16 @@ _MODULES = {
 __all__ = [
     "Run",
     "WarmupDecay",
+    "backbone_weights",
     "build",
     "compile_for",
     "evaluate",
     "fastest_precision",
     "feed",
+    "network_of",
     "plan",
     "predict",
+    "prepare",
     "quick_share",
     "train",
 ]

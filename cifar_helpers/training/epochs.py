@@ -183,14 +183,6 @@ class EpochLog(keras.callbacks.Callback):
         return next((callback for callback in self.watching if isinstance(callback, kind)), None)
 
 
-def print_history(run: Run) -> None:
-    """Print the lines of a run that was trained earlier."""
-    epochs = len(run.history["accuracy"])
-    for index in range(epochs):
-        if _is_shown(index + 1, run.recipe.epochs) or index == epochs - 1:
-            print(_line(run, index))
-
-
 def _memory(callback: keras.callbacks.Callback) -> dict[str, Any]:
     """The numbers by which a callback remembers earlier epochs."""
     names = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")

@@ -1,12 +1,15 @@
-"""Which trainings a notebook does."""
+"""Which trainings a notebook does, and on what."""
 
 from dataclasses import replace
 
-from cifar_helpers import models, recipes
+from cifar_helpers import data, models, recipes, results
 from cifar_helpers.errors import UserError
+from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.text import listed
 from cifar_helpers.training.progress import write_plan
+
+_UNASKED = 5  # epochs a phase of the quick pass that stands in for published records
 
 
 def plan(
@@ -73,6 +76,55 @@ def plan(
 def quick_share(model: str, epochs: int) -> float:
     """The `quick` of `data.load`: a model's share in a quick pass, 0 where the epochs make it none."""
     return models.MODELS[model].quick_share if recipes.is_quick(epochs) else 0.0
+
+
+def prepare(
+    model: str,
+    dataset: str = "auto",
+    *,
+    data_dir: str = "",
+    train_size: int = 0,
+    epochs: int = 0,
+    train_anew: bool = False,
+) -> tuple[data.Splits, int]:
+    """The images of a notebook, and its cap on the epochs.
+
+    The published records are of CIFAR-10. With other images, a notebook that was not asked to train
+    would train for hours: unless told how long, it makes a quick pass.
+
+    Args:
+        model: one of `models.MODELS`.
+        dataset: as of `data.load`.
+        data_dir: as of `data.load`.
+        train_size: as of `data.load`.
+        epochs: as of `plan`.
+        train_anew: whether the notebook was asked to train.
+
+    Returns:
+        The images, and the epochs for `plan`.
+    """
+    quick = quick_share(model, epochs)
+    splits = data.load(dataset, data_dir=data_dir, train_size=train_size, quick=quick)
+    if epochs or train_anew or splits.source.real:
+        return splits, epochs
+    entry = data.dataset_by_label(splits.source.name)
+    if entry and not train_size:
+        size = round(quick_share(model, _UNASKED) * entry.quick_train_size)
+        splits = splits.resplit(0.1, train_size=size)
+    return splits, _UNASKED
+
+
+def backbone_weights(
+    backbone: str = "auto", weights_file: str = "", *, train_anew: bool = True
+) -> backbones.Weights:
+    """A backbone's weights, as of `backbones.resolve`.
+
+    For a notebook that was not asked to `train_anew`, "auto" is what the published records used.
+    """
+    if backbone == "auto" and not weights_file and not train_anew:
+        used = [each.record["backbone"] for each in results.published() if each.record["backbone"]]
+        backbone = used[0]["backbone"] if used else backbone
+    return backbones.resolve(backbone, weights_file)
 
 
 def _seeds(recipe: Recipe, usual: tuple[int, ...]) -> tuple[int, ...]:

@@ -130,6 +130,12 @@ def find_teacher(recipe: Recipe, splits: data.Splits, out: str) -> Teacher:
     return teacher
 
 
+def recorded_teacher(record: dict) -> Teacher | None:
+    """Who taught a training, as its record says; None where nobody did. The table is empty."""
+    about = record.get("teacher")
+    return Teacher(**about, table=np.empty((0, 0, 0), "float16")) if about else None
+
+
 def _trained_on(record: dict) -> tuple:
     about = record["dataset"]
     row = (record["model"], record["recipe"], record["seed"])

@@ -1,23 +1,27 @@
 """From a recipe to a trained network and its record."""
 
+import itertools
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 
 from cifar_helpers import data, hardware, models, recipes, results
 from cifar_helpers.backend import keras
 from cifar_helpers.models import backbones
+from cifar_helpers.predict import read_network
 from cifar_helpers.recipes import Recipe
-from cifar_helpers.training.epochs import EpochLog, print_history
+from cifar_helpers.text import duration
+from cifar_helpers.training.epochs import EpochLog
 from cifar_helpers.training.explained import explain
 from cifar_helpers.training.feeding import predict
 from cifar_helpers.training.networks import build
 from cifar_helpers.training.phases import check_averaging, run_phase
-from cifar_helpers.training.precision import policies
+from cifar_helpers.training.precision import PRECISIONS, policies
 from cifar_helpers.training.progress import note_progress
 from cifar_helpers.training.records import make_result, save_model, weights_digest
 from cifar_helpers.training.runs import Run, make_run
-from cifar_helpers.training.teaching import SEED, find_teacher, make_teacher
+from cifar_helpers.training.teaching import SEED, find_teacher, make_teacher, recorded_teacher
 from cifar_helpers.training.whitening import whiten_first_layer
 
 
@@ -45,6 +49,7 @@ def train(
     weights: backbones.Weights | str | None = None,
     precision: str = "auto",
     deterministic: bool = False,
+    published: bool = False,
     verbose: bool = True,
 ) -> Run:
     """Train a recipe, or resume where an earlier call with the same arguments got to.
@@ -61,10 +66,13 @@ def train(
         precision: "float32", "bfloat16", or "auto": that of the record or checkpoint in `out`, else
             the one of `fastest_precision`.
         deterministic: as of `set_seed`.
+        published: take the record that comes with the checkout in place of a training, where there
+            is one of the same parameters and images; that of another copy of the data set, with the
+            same labels in the same order, is taken too, and marked.
         verbose: print one line an epoch, or for long trainings about six lines.
 
     Returns:
-        The run; `run.model` holds the kept weights, or is None where `out` has the finished record.
+        The run; `run.model` holds the kept weights, or is None where a finished record was found.
 
     Raises:
         UserError: for an unknown precision, weight averages of a network with batch norms, or a
@@ -76,19 +84,17 @@ def train(
         weights = _own_weights(recipe.backbone)
     if not recipe.pretrained:
         weights = getattr(weights, "backbone", weights)
-    make = partial(
-        make_run,
-        recipe,
-        splits,
-        seed=seed,
-        weights=weights,
-        deterministic=deterministic,
-        teacher=find_teacher(recipe, splits, out) if recipe.teacher else None,
-    )
+    if verbose:
+        print(f"{recipe.model} · {recipe.name}, seed {seed}: {recipe.changes}")
+    make = partial(make_run, recipe, seed=seed, weights=weights, deterministic=deterministic)
+    if published and (run := _published(make, splits, precision)):
+        if verbose:
+            print(_told_by_record(run, "Published record"))
+        return run
+    teacher = find_teacher(recipe, splits, out) if recipe.teacher else None
+    make = partial(make, splits, teacher=teacher)
     allowed = policies(recipe.model, precision)
     candidates = [make(precision=policy) for policy in allowed]
-    if verbose:
-        print(f"{recipe.model} · {candidates[0].title}: {recipe.changes}")
     run = _recorded(candidates, out)
     if run is None and recipes.differs_from_earlier_rule(recipe):
         earlier = [make(precision=policy, earlier_rule=True) for policy in allowed]
@@ -98,8 +104,7 @@ def train(
         run = _begun(candidates, out) or candidates[0]
         _train(run, weights, out, verbose)
     elif verbose:
-        print(f"{_trained_before(run)}:")
-        print_history(run)
+        print(_told_by_record(run, "Trained before"))
     note_progress(out, run, "finished", len(recipe.phases))
     return run
 
@@ -132,6 +137,22 @@ def _recorded(candidates: list[Run], out: str) -> Run | None:
     return run
 
 
+def _published(make: Callable[..., Run], splits: data.Splits, precision: str) -> Run | None:
+    """The run whose record comes with the checkout, with `make` to name what is wanted."""
+    allowed = PRECISIONS.values() if precision == "auto" else [PRECISIONS.get(precision, "")]
+    for result in results.records_of(splits, results.published()):
+        record = result.record
+        source = replace(splits.source, sha256=record["dataset"]["sha256"])
+        about = {"splits": replace(splits, source=source), "teacher": recorded_teacher(record)}
+        for policy, earlier in itertools.product(allowed, (False, True)):
+            run = make(precision=policy, earlier_rule=earlier, **about)
+            if run.parameters_hash == record["parameters_hash"]:
+                run.splits = splits
+                run.take_record(result)
+                return run
+    return None
+
+
 def _begun(candidates: list[Run], out: str) -> Run | None:
     return next((run for run in candidates if out and run.checkpoint(out).exists()), None)
 
@@ -150,10 +171,15 @@ def _tell_of_earlier_rule(recorded: Run | None, begun: Run | None, out: str) -> 
         )
 
 
-def _trained_before(run: Run) -> str:
-    record = run.result.record if run.result else {}
+def _told_by_record(run: Run, origin: str) -> str:
+    """One line that cannot be taken for a training: it was done then, there, in so long."""
+    assert run.result is not None
+    record = run.result.record
     where = hardware.hardware_label(record["hardware"])
-    return f"Trained before, on {where}, finished {record['created'].replace('T', ' at ')[:19]} UTC"
+    took = duration(results.training_seconds(record))
+    copy = ", from another copy of the data set" if run.result.other_copy else ""
+    epochs = f"{record['epochs']['run']} epochs in {took}"
+    return f"{origin}{copy}: {epochs} on {where}, finished {record['created'][:10]}."
 
 
 def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose: bool) -> None:
@@ -217,3 +243,23 @@ def evaluate(run: Run, *, out: str = "") -> results.Result:
             results.save_result(run.result, out, save_model=partial(save_model, run.model))
             run.checkpoint(out).unlink(missing_ok=True)
     return run.result
+
+
+def network_of(result: results.Result, out: str = "") -> keras.Model | None:
+    """The trained network that a record is of: that of the run's folder, or the published one.
+
+    Args:
+        result: a finished record.
+        out: the run's folder; "" for the published networks alone.
+
+    Returns:
+        An uncompiled model; None where the network was not kept, or is another training's.
+    """
+    place = tuple(result.record[name] for name in ("model", "recipe", "seed"))
+    own = [results.model_path(out, *place)] if out else []
+    for path in (*own, results.published_network(*place)):
+        if path.exists():
+            network = read_network(path)
+            if weights_digest(network) == result.record["weights_sha256"]:
+                return network
+    return None
