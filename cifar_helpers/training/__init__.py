@@ -11,6 +11,7 @@ from cifar_helpers.training.plans import plan, quick_share
 from cifar_helpers.training.runs import Run
 
 if TYPE_CHECKING:
+    from cifar_helpers.training.explained import grad_cam
     from cifar_helpers.training.feeding import feed, predict
     from cifar_helpers.training.networks import build
     from cifar_helpers.training.optimizers import WarmupDecay, compile_for
@@ -25,6 +26,7 @@ _MODULES = {
     "evaluate": "trainings",
     "fastest_precision": "precision",
     "feed": "feeding",
+    "grad_cam": "explained",
     "predict": "feeding",
     "train": "trainings",
 }
@@ -37,6 +39,7 @@ __all__ = [
     "evaluate",
     "fastest_precision",
     "feed",
+    "grad_cam",
     "plan",
     "predict",
     "quick_share",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from cifar_helpers.backend import keras
+from cifar_helpers.models import layers
 from cifar_helpers.training.feeding import predict
 from cifar_helpers.training.runs import Run
 
@@ -44,7 +45,7 @@ def grad_cam(model: keras.Model, images: np.ndarray) -> np.ndarray:
     Gradient-based Localization", arXiv:1610.02391, ICCV 2017.
 
     Args:
-        model: with a layer `head_pool` after its feature map and one `predictions`.
+        model: with a head, the first layer of which takes the feature map, and a layer `predictions`.
         images: uint8 `(n, 32, 32, 3)`.
 
     Returns:
@@ -53,9 +54,9 @@ def grad_cam(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """
     import tensorflow as tf
 
-    pooled, last = model.get_layer("head_pool"), model.get_layer("predictions")
-    below = keras.Model(model.input, pooled.input)
-    above = keras.Model(pooled.input, last.input)
+    head, last = next(filter(layers.is_head, model.layers)), model.get_layer("predictions")
+    below = keras.Model(model.input, head.input)
+    above = keras.Model(head.input, last.input)
     maps = tf.convert_to_tensor(below.predict(images, verbose=0, batch_size=32))
     with tf.GradientTape() as tape:
         tape.watch(maps)
