@@ -114,9 +114,12 @@ def test_confidence_is_compared_with_accuracy_by_label_smoothing():
     assert "None of these records holds a temperature" in text
 
 
-def test_confidence_on_drawings_says_nothing_about_photographs():
+def test_confidence_on_drawings_says_nothing_about_cifar10():
     text = narrative.describe_calibration([drawn(made())], "").data
-    assert "says nothing about photographs" in text and "run_all.py" not in text
+    assert (
+        "This is the toy set, which says nothing about CIFAR-10." in text
+        and "run_all.py" not in text
+    )
 
 
 def test_the_table_of_confidence_has_a_dash_for_what_was_not_kept():
@@ -225,7 +228,8 @@ def test_one_good_row_doubts_no_label(splits):
 
 def test_no_label_of_a_drawing_is_doubted(splits):
     found = [drawn(good(made())), drawn(good(made("resnet20", "improved")))]
-    assert "Drawn images have no wrong labels" in narrative.describe_doubtful_labels(found).data
+    text = narrative.describe_doubtful_labels(found).data
+    assert text == "*Doubtful labels are looked for in CIFAR-10 alone; this is the toy set.*"
     assert narrative.plot_doubtful_labels(found, splits).data == ""
 
 
@@ -290,7 +294,7 @@ def test_near_duplicates_are_told_shown_and_taken_out_of_every_row(repeated):
                 [drawn(result) for result in found],
                 replace(images, source=replace(images.source, real=False)),
             ),
-            "in the toy set",
+            "this is the toy set.",
         ),
     ],
     ids=["no images", "no transfer", "no neighbours", "toy set"],

@@ -9,14 +9,13 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from cifar_helpers import metrics, models, plotting, recipes, results
+from cifar_helpers import data, metrics, models, plotting, recipes, results
 from cifar_helpers.data import Splits
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import DASH, percent, points_interval
 
 _OR = 0.1  # probability from which a second class is named
-_GROUPS = {"right": "right and sure", "uncertain": "uncertain", "wrong": "wrong and sure"}
 NO_PICTURES = Markdown("*Not shown: the images are not at hand.*")
 
 
@@ -69,8 +68,15 @@ def describe_calibration(found: list[Result], out: str) -> Markdown:
     if about["real"]:
         lines += _smoothing_lines(found, results.load_for_effects(out, about["name"]))
     else:
-        lines.append("On drawings this says nothing about photographs.")
+        lines.append(f"This is {subject(found)}, which says nothing about CIFAR-10.")
     return bullets(lines)
+
+
+def subject(found: list[Result]) -> str:
+    """What sentences call the data set that results are of."""
+    name = found[0].record["dataset"]["name"]
+    entry = data.dataset_by_label(name)
+    return entry.subject if entry else name
 
 
 def _scaling_line(rows: pd.DataFrame, count: int) -> str:
@@ -150,7 +156,7 @@ def plot_examples(result: Result, splits: Splits | None) -> Figure | Markdown:
         return NO_PICTURES
     groups = metrics.examples(result.labels, result.probabilities, 6)
     rows = {
-        _GROUPS[name]: [(splits.test.images[at], _said(result, at, splits)) for at in positions]
+        name: [(splits.test.images[at], _said(result, at, splits)) for at in positions]
         for name, positions in groups.items()
     }
     return plotting.gallery(rows)
@@ -177,7 +183,7 @@ def plot_heat_maps(
     groups = metrics.examples(result.labels, result.probabilities, 4, among=list(maps))
     images = splits.test.images
     rows = {
-        _GROUPS[name]: [
+        name: [
             (
                 plotting.beside(images[at], plotting.overlay(images[at], maps[at])),
                 _said(result, at, splits),

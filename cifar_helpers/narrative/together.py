@@ -10,14 +10,11 @@ from matplotlib.figure import Figure
 
 from cifar_helpers import metrics, plotting, results
 from cifar_helpers.data import Splits
-from cifar_helpers.narrative.closer import NO_PICTURES, title, train_anew
+from cifar_helpers.narrative.closer import NO_PICTURES, subject, title, train_anew
 from cifar_helpers.narrative.findings import difference
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import count, interval, p_value, percent, points
-
-_DRAWN = Markdown("*Drawn images have no wrong labels: none are looked for in the toy set.*")
-
 
 # Labels that good models agree to doubt
 
@@ -44,7 +41,8 @@ def describe_doubtful_labels(found: list[Result]) -> Markdown:
     """How many labels all good rows doubt, which rows these are, and what it does not show."""
     good = results.good_rows(found)
     if not found[0].record["dataset"]["real"]:
-        return _DRAWN
+        about = subject(found)
+        return Markdown(f"*Doubtful labels are looked for in CIFAR-10 alone; this is {about}.*")
     rule = f"validation accuracy above {100 * results.GOOD:.0f} %"
     if len(good) < 2:
         return Markdown(
@@ -116,9 +114,9 @@ def describe_near_duplicates(duplicates: pd.DataFrame | None, found: list[Result
     images = len(found[0].labels)
     words = (
         f"{count(len(duplicates))} of the {count(images)} test images "
-        f"({percent(len(duplicates) / images)}) have a near-duplicate among the training images of the transfer network: of "
-        "the three that its features put nearest, one whose pixels correlate by "
-        f"{results.ALIKE:g} or more."
+        f"({percent(len(duplicates) / images)}) have a near-duplicate among the training images of "
+        "the transfer network: of the three that its features put nearest, one whose pixels correlate "
+        f"by {results.ALIKE:g} or more."
     )
     if len(duplicates):
         rows = results.accuracy_without(found, duplicates["test"].to_numpy())
@@ -137,7 +135,7 @@ def describe_near_duplicates(duplicates: pd.DataFrame | None, found: list[Result
 def _no_duplicates(found: list[Result]) -> str:
     """Why there is nothing to say of near-duplicates."""
     if not found[0].record["dataset"]["real"]:
-        return "Near-duplicates are not looked for in the toy set: it says nothing about CIFAR-10."
+        return f"Near-duplicates are looked for in CIFAR-10 alone; this is {subject(found)}."
     if any("nearest" in result.arrays for result in found):
         return "Near-duplicates are not looked for: the images are not at hand."
     transfer = [result for result in found if result.record["backbone"]]
