@@ -151,7 +151,7 @@ def _command(row: recipes.Recipe) -> str:
 
 
 def plot_examples(result: Result, splits: Splits | None) -> Figure | Markdown:
-    """Test images that the network gets right, is uncertain about, and gets wrong."""
+    """Test images that the network gets right, is least certain about, and gets wrong."""
     if splits is None:
         return NO_PICTURES
     groups = metrics.examples(result.labels, result.probabilities, 6)
@@ -165,7 +165,7 @@ def plot_examples(result: Result, splits: Splits | None) -> Figure | Markdown:
 def plot_heat_maps(
     result: Result, splits: Splits | None, maps: dict[int, np.ndarray]
 ) -> Figure | Markdown:
-    """Right, uncertain and wrong predictions, each with the places that the network's answer rests on.
+    """Right, least certain and wrong predictions, each with the places that the network's answer rests on.
 
     Args:
         result: of the network.
