@@ -41,8 +41,14 @@ def explain(run: Run) -> dict[str, np.ndarray]:
 def grad_cam(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Which parts of its last feature map a network's most probable class rests on.
 
-    Reference: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
-    Gradient-based Localization", arXiv:1610.02391, ICCV 2017.
+    Behind average pooling this is Grad-CAM. Its mean of the gradients over the map is left out
+    (HiResCAM): there they are alike anyhow, while behind a flatten layer each place has weights of
+    its own, and only their own gradients tell which places count.
+
+    References: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
+    Gradient-based Localization", arXiv:1610.02391, ICCV 2017; Draelos and Carin, "Use HiResCAM
+    instead of Grad-CAM for faithful explanations of convolutional neural networks",
+    arXiv:2011.08891, 2020.
 
     Args:
         model: with a head, the first layer of which takes the feature map, and a layer `predictions`.
@@ -63,7 +69,7 @@ def grad_cam(model: keras.Model, images: np.ndarray) -> np.ndarray:
         # The scores before the softmax, whose sum over images has each image's own gradient.
         scores = tf.cast(above(maps, training=False), "float32") @ last.kernel + last.bias
         total = tf.reduce_sum(tf.reduce_max(scores, axis=1))
-    weights = tf.reduce_mean(tape.gradient(total, maps), axis=(1, 2), keepdims=True)
-    heat = np.maximum(np.asarray(tf.reduce_sum(maps * weights, axis=-1), "float32"), 0)
+    shares = tf.reduce_sum(maps * tape.gradient(total, maps), axis=-1)
+    heat = np.maximum(np.asarray(shares, "float32"), 0)
     strongest = heat.max(axis=(1, 2), keepdims=True)
     return np.divide(heat, strongest, out=np.zeros_like(heat), where=strongest > 0)
