@@ -359,6 +359,45 @@ def most_confident_mistakes(labels: ArrayLike, probabilities: ArrayLike, count: 
     return wrong[order][:count]
 
 
+def examples(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    count: int,
+    *,
+    among: Sequence[int] | np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Images to look at, by how a model did on them; none is in two groups.
+
+    Args:
+        count: how many of each group, at the most.
+        among: positions in `labels` to choose from; None for all.
+
+    Returns:
+        Positions in `labels`, int64 `(m,)`, ties in the order of the images: `wrong`, the wrong
+        predictions that the model was surest of; `least certain`, of the rest those whose two most
+        probable classes are closest, right or wrong; `right`, of the rest the right predictions it
+        was surest of, one of each predicted class.
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    second, first = np.sort(probabilities, axis=1)[:, -2:].T
+    positions = np.arange(len(labels))
+    free = np.isin(positions, positions if among is None else among)
+
+    def take(wanted: np.ndarray, rank: np.ndarray) -> np.ndarray:
+        """Positions of those wanted that are free, the smallest rank first."""
+        found = np.flatnonzero(wanted & free)
+        return found[np.argsort(rank[found], kind="stable")]
+
+    wrong = take(predicted != labels, -confidence)[:count]
+    free[wrong] = False
+    uncertain = take(free, first - second)[:count]
+    free[uncertain] = False
+    right = take(predicted == labels, -confidence)
+    first_of_class = np.sort(np.unique(predicted[right], return_index=True)[1])
+    return {"right": right[first_of_class][:count], "least certain": uncertain, "wrong": wrong}
+
+
 def disagreement(predictions: dict[str, np.ndarray], labels: ArrayLike) -> dict:
     """Where two models or more, by name, agree; on which images only one is right or wrong.
 

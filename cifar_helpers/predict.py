@@ -81,6 +81,64 @@ def read_network(path: Path) -> "keras.Model":
         ) from error
 
 
+# Where a network looks
+
+
+def heat_maps(
+    result: results.Result, images: np.ndarray, out: str | os.PathLike = "", *, count: int = 4
+) -> dict[int, np.ndarray]:
+    """Grad-CAM maps of some test images, by a record's network or as they are kept beside the record.
+
+    Where the network is at hand, in the run's folder or beside the published record, and gives the
+    record's probabilities, they are those of the images that `metrics.examples` chooses.
+
+    Args:
+        result: of the training.
+        images: all its test images, uint8 `(n, 32, 32, 3)`.
+        out: the run's folder; "" for none.
+        count: of each group of examples.
+
+    Returns:
+        By the position of the image, float32 `(height, width)` in [0, 1], of the size of the last
+        feature map. Empty where there is neither network nor map, or no TensorFlow to compute one.
+
+    Raises:
+        UserError: if the network's file cannot be read.
+    """
+    model = _network_of(result, images, out)
+    if model is not None:
+        from cifar_helpers import training
+
+        groups = metrics.examples(result.labels, result.probabilities, count)
+        positions = np.concatenate(list(groups.values()))
+        maps = training.grad_cam(model, images[positions])
+    elif "heat_maps" in result.arrays:
+        positions, maps = result.arrays["heat_map_images"], result.arrays["heat_maps"]
+    else:
+        return {}
+    return dict(zip(positions.tolist(), maps, strict=True))
+
+
+def _network_of(
+    result: results.Result, images: np.ndarray, out: str | os.PathLike
+) -> "keras.Model | None":
+    """The network that a record is of, None if it is not at hand or cannot be looked into."""
+    record = result.record
+    place = (record["model"], record["recipe"], record["seed"])
+    paths = [results.model_path(user_path(out), *place)] if out else []
+    for path in filter(Path.exists, [*paths, results.published_network(*place)]):
+        from cifar_helpers.backend import keras
+        from cifar_helpers.training import predict
+
+        if keras.backend.backend() != "tensorflow":
+            return None
+        model = _load(path)
+        # Another seed or recipe is further off; rounding, even in bfloat16, is not.
+        if np.abs(predict(model, images[:64]) - result.probabilities[:64]).max() < 0.05:
+            return model
+    return None
+
+
 # Pictures
 
 

@@ -372,6 +372,31 @@ def test_equally_confident_mistakes_keep_the_order_of_the_images():
     assert metrics.most_confident_mistakes([1, 0, 1, 1], probabilities, 3).tolist() == [0, 2, 3]
 
 
+def test_examples_are_the_surest_of_each_class_the_closest_calls_and_the_surest_mistakes():
+    labels = [0, 0, 1, 1, 0, 1, 0]
+    first = [0.9, 0.99, 0.3, 0.95, 0.52, 0.6, 0.1]
+    probabilities = np.stack([first, 1 - np.array(first)], axis=1)
+    found = metrics.examples(labels, probabilities, 2)
+    # Sure mistakes: 3 and 6; close calls: 4 (right) and 5 (wrong); then the surest of each class.
+    expected = {"right": [1, 2], "least certain": [4, 5], "wrong": [3, 6]}
+    assert {name: positions.tolist() for name, positions in found.items()} == expected
+    among = metrics.examples(labels, probabilities, 1, among=[0, 2, 4, 5])
+    assert {name: positions.tolist() for name, positions in among.items()} == {
+        "right": [0],
+        "least certain": [4],
+        "wrong": [5],
+    }
+
+
+def test_the_first_examples_are_the_same_among_fewer_images():
+    labels, probabilities = simulated()
+    found = metrics.examples(labels, probabilities, 4)
+    among = np.concatenate(list(found.values()))
+    again = metrics.examples(labels, probabilities, 4, among=among)
+    for name, positions in found.items():
+        np.testing.assert_array_equal(again[name], positions)
+
+
 def test_no_mistakes_give_no_positions():
     assert len(metrics.most_confident_mistakes([0], [[0.9, 0.1]], 5)) == 0
 

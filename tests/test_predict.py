@@ -61,6 +61,44 @@ def test_a_damaged_network_is_refused(run_with_network):
         predict.load_model(out, "resnet20", "improved", seed=2)
 
 
+# Where a network looks
+
+
+def _recorded(model, images, **arrays):
+    """A record of the network's seed 2 with its predictions, half of them wrong."""
+    probabilities = training.predict(model, images)
+    labels = probabilities.argmax(axis=1)
+    labels[::2] = (labels[::2] + 1) % 10
+    record = {"model": "resnet20", "recipe": "improved", "seed": 2}
+    return results.Result(record, {"probabilities": probabilities, "labels": labels, **arrays})
+
+
+def test_heat_maps_are_by_the_network_of_the_run_where_it_is_at_hand(run_with_network, images):
+    out, model = run_with_network
+    kept = {"heat_maps": np.zeros((1, 8, 8)), "heat_map_images": np.array([3])}
+    result = _recorded(model, images, **kept)
+    maps = predict.heat_maps(result, images, out, count=2)
+    chosen = metrics.examples(result.labels, result.probabilities, 2)
+    assert sorted(maps) == sorted(np.concatenate(list(chosen.values())))
+    at = next(iter(maps))
+    expected = training.grad_cam(model, images[[at]])[0]
+    np.testing.assert_allclose(maps[at], expected, atol=1e-4)
+
+
+def test_heat_maps_beside_the_record_stand_in_for_the_network(run_with_network, images, tmp_path):
+    _, model = run_with_network
+    kept = {"heat_maps": np.full((1, 8, 8), 0.5), "heat_map_images": np.array([3])}
+    maps = predict.heat_maps(_recorded(model, images, **kept), images)
+    assert list(maps) == [3] and (maps[3] == 0.5).all()
+
+
+def test_a_network_that_gives_other_probabilities_is_not_looked_into(run_with_network, images):
+    out, model = run_with_network
+    result = _recorded(model, images)
+    result.probabilities[:] = np.eye(10)[result.labels]
+    assert predict.heat_maps(result, images, out) == {}
+
+
 # Pictures
 
 

@@ -4,6 +4,12 @@ What a notebook calls returns something that it displays as the last value of a 
 """
 
 from cifar_helpers.narrative.ablations import describe_effects, effect_rows, plot_effects
+from cifar_helpers.narrative.closer import (
+    calibration_table,
+    describe_calibration,
+    plot_examples,
+    plot_heat_maps,
+)
 from cifar_helpers.narrative.comparison import (
     class_table,
     comparison_table,
@@ -35,10 +41,21 @@ from cifar_helpers.narrative.setup import (
     split_table,
     stage_table,
 )
+from cifar_helpers.narrative.together import (
+    describe_doubtful_labels,
+    describe_ensemble,
+    describe_near_duplicates,
+    describe_prediction_times,
+    ensemble_table,
+    near_duplicates_table,
+    plot_doubtful_labels,
+    plot_near_duplicates,
+)
 from cifar_helpers.narrative.trials import describe_trials
 
 __all__ = [
     "as_code",
+    "calibration_table",
     "class_table",
     "classification_report",
     "commands_section",
@@ -47,22 +64,33 @@ __all__ = [
     "conclusions_table",
     "cost_rows",
     "cost_table",
+    "describe_calibration",
+    "describe_doubtful_labels",
     "describe_effects",
+    "describe_ensemble",
     "describe_findings",
     "describe_limits",
     "describe_missing",
-    "describe_ranking",
+    "describe_near_duplicates",
     "describe_picture_network",
+    "describe_prediction_times",
+    "describe_ranking",
     "describe_results",
     "describe_trials",
     "disagreement_table",
     "effect_rows",
+    "ensemble_table",
     "fine_tuning_table",
     "hardest_images",
+    "near_duplicates_table",
     "notice",
     "plot_agreement",
+    "plot_doubtful_labels",
     "plot_effects",
+    "plot_examples",
     "plot_hardest",
+    "plot_heat_maps",
+    "plot_near_duplicates",
     "plot_own_picture",
     "recipe_table",
     "results_section",

@@ -9,6 +9,7 @@ from cifar_helpers.plotting.comparison import cost_accuracy, model_comparison
 from cifar_helpers.plotting.curves import learning_curves
 from cifar_helpers.plotting.effects import effects
 from cifar_helpers.plotting.evaluation import dashboard
+from cifar_helpers.plotting.gallery import beside, gallery, overlay
 from cifar_helpers.plotting.heat_maps import agreement, heat_map
 from cifar_helpers.plotting.images import answer, augmentation_grid, mistakes, sample_grid
 from cifar_helpers.plotting.mechanisms import (
@@ -24,17 +25,20 @@ __all__ = [
     "answer",
     "architecture",
     "augmentation_grid",
+    "beside",
     "color",
     "cost_accuracy",
     "dashboard",
     "effects",
     "embeddings",
     "filters",
+    "gallery",
     "gradient_norms",
     "heat_map",
     "learning_curves",
     "mistakes",
     "model_comparison",
+    "overlay",
     "receptive_fields",
     "sample_grid",
     "use_style",

@@ -1,5 +1,17 @@
 """One record a training: written, found again, and put side by side."""
 
+from cifar_helpers.results.closer import (
+    ALIKE,
+    GOOD,
+    accuracy_without,
+    calibration_rows,
+    doubtful_labels,
+    ensemble,
+    good_rows,
+    mean_probabilities,
+    near_duplicates,
+    smoothing_effects,
+)
 from cifar_helpers.results.effects import effects, late_spread, load_for_effects
 from cifar_helpers.results.formatted import (
     format_table,
@@ -35,16 +47,23 @@ from cifar_helpers.results.tables import (
 )
 
 __all__ = [
+    "ALIKE",
+    "GOOD",
     "Result",
+    "accuracy_without",
     "best_by_validation",
     "best_of_each_model",
     "by_experiment",
+    "calibration_rows",
     "checkpoint_path",
+    "doubtful_labels",
     "effects",
+    "ensemble",
     "experiment_hash",
     "find_result",
     "for_comparison",
     "format_table",
+    "good_rows",
     "index_rows",
     "is_of_earlier_rule",
     "kept_gap",
@@ -52,8 +71,10 @@ __all__ = [
     "load_for_effects",
     "load_results",
     "machines",
+    "mean_probabilities",
     "missing_rows",
     "model_path",
+    "near_duplicates",
     "print_table",
     "published",
     "published_network",
@@ -61,6 +82,7 @@ __all__ = [
     "results_table",
     "row_label",
     "save_result",
+    "smoothing_effects",
     "to_markdown",
     "training_seconds",
     "without_variants",

@@ -44,13 +44,16 @@ def effects(found: list[Result]) -> pd.DataFrame:
         `spread_high` (of their difference, over seeds), `seeds_spread` and `base_seeds_spread`
         (standard deviation of validation accuracy over the seeds), in points.
     """
-    experiments, rows = list(by_experiment(found).values()), []
+    return pd.DataFrame([_effect(pairs) for pairs in beside_their_bases(found)])
+
+
+def beside_their_bases(found: list[Result]) -> list[list[tuple[Result, Result]]]:
+    """For each variant its results, each beside that of its base with the same seed, as `effects` pairs them."""
+    experiments, paired = list(by_experiment(found).values()), []
     for group in experiments:
         bases = (each for each in experiments if _is_base(each[0].record, group[0].record))
-        pairs = max((_by_seed(group, base) for base in bases), key=len, default=[])
-        if pairs:
-            rows.append(_effect(pairs))
-    return pd.DataFrame(rows)
+        paired.append(max((_by_seed(group, base) for base in bases), key=len, default=[]))
+    return [pairs for pairs in paired if pairs]
 
 
 def _is_base(base: dict, record: dict) -> bool:

@@ -11,6 +11,7 @@ from cifar_helpers.training.plans import backbone_weights, plan, prepare, quick_
 from cifar_helpers.training.runs import Run
 
 if TYPE_CHECKING:
+    from cifar_helpers.training.explained import grad_cam
     from cifar_helpers.training.feeding import feed, predict
     from cifar_helpers.training.networks import build
     from cifar_helpers.training.optimizers import WarmupDecay, compile_for
@@ -26,6 +27,7 @@ _MODULES = {
     "fastest_precision": "precision",
     "feed": "feeding",
     "network_of": "trainings",
+    "grad_cam": "explained",
     "predict": "feeding",
     "train": "trainings",
 }
@@ -39,6 +41,7 @@ __all__ = [
     "evaluate",
     "fastest_precision",
     "feed",
+    "grad_cam",
     "network_of",
     "plan",
     "predict",

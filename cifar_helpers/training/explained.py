@@ -3,6 +3,7 @@
 import numpy as np
 
 from cifar_helpers.backend import keras
+from cifar_helpers.models import layers
 from cifar_helpers.training.feeding import predict
 from cifar_helpers.training.runs import Run
 
@@ -40,11 +41,17 @@ def explain(run: Run) -> dict[str, np.ndarray]:
 def grad_cam(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Which parts of its last feature map a network's most probable class rests on.
 
-    Reference: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
-    Gradient-based Localization", arXiv:1610.02391, ICCV 2017.
+    Behind average pooling this is Grad-CAM. Its mean of the gradients over the map is left out
+    (HiResCAM): there they are alike anyhow, while behind a flatten layer each place has weights of
+    its own, and only their own gradients tell which places count.
+
+    References: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
+    Gradient-based Localization", arXiv:1610.02391, ICCV 2017; Draelos and Carin, "Use HiResCAM
+    instead of Grad-CAM for faithful explanations of convolutional neural networks",
+    arXiv:2011.08891, 2020.
 
     Args:
-        model: with a layer `head_pool` after its feature map and one `predictions`.
+        model: with a head, the first layer of which takes the feature map, and a layer `predictions`.
         images: uint8 `(n, 32, 32, 3)`.
 
     Returns:
@@ -53,16 +60,16 @@ def grad_cam(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """
     import tensorflow as tf
 
-    pooled, last = model.get_layer("head_pool"), model.get_layer("predictions")
-    below = keras.Model(model.input, pooled.input)
-    above = keras.Model(pooled.input, last.input)
+    head, last = next(filter(layers.is_head, model.layers)), model.get_layer("predictions")
+    below = keras.Model(model.input, head.input)
+    above = keras.Model(head.input, last.input)
     maps = tf.convert_to_tensor(below.predict(images, verbose=0, batch_size=32))
     with tf.GradientTape() as tape:
         tape.watch(maps)
         # The scores before the softmax, whose sum over images has each image's own gradient.
         scores = tf.cast(above(maps, training=False), "float32") @ last.kernel + last.bias
         total = tf.reduce_sum(tf.reduce_max(scores, axis=1))
-    weights = tf.reduce_mean(tape.gradient(total, maps), axis=(1, 2), keepdims=True)
-    heat = np.maximum(np.asarray(tf.reduce_sum(maps * weights, axis=-1), "float32"), 0)
+    shares = tf.reduce_sum(maps * tape.gradient(total, maps), axis=-1)
+    heat = np.maximum(np.asarray(shares, "float32"), 0)
     strongest = heat.max(axis=(1, 2), keepdims=True)
     return np.divide(heat, strongest, out=np.zeros_like(heat), where=strongest > 0)
