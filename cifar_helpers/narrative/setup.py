@@ -44,7 +44,8 @@ def split_table(splits: data.Splits) -> pd.DataFrame:
 
 def stage_table(stages: list[dict]) -> HTML:
     """The blocks of a network: shape, parameters and multiply-adds."""
-    table = pd.DataFrame(stages)
+    columns = ["name", "detail", "output_shape", "parameters", "multiply_adds"]
+    table = pd.DataFrame(stages)[columns]
     table["output_shape"] = [" × ".join(map(str, shape)) for shape in table["output_shape"]]
     table.columns = ["block", "layers", "output", "parameters", "multiply-adds"]
     totals = [table["parameters"].sum(), table["multiply-adds"].sum()]
