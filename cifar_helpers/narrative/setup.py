@@ -50,7 +50,8 @@ def stage_table(stages: list[dict]) -> HTML:
     table.columns = ["block", "layers", "output", "parameters", "multiply-adds"]
     totals = [table["parameters"].sum(), table["multiply-adds"].sum()]
     table.loc[len(table)] = ["in all", "", "", *totals]
-    return to_html(table.style.hide(axis="index").format(thousands=","), "stages")
+    styled = table.style.hide(axis="index").format(thousands=",")
+    return to_html(styled, "stages", words=["block", "layers"])
 
 
 def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
@@ -67,8 +68,9 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
             **_phase_rows(recipe),
             "seeds": ", ".join(str(seed) for other, seed in plan if other == recipe),
         }
-    left = {"text-align": "left", "vertical-align": "top", "max-width": "17em"}
-    return to_html(pd.DataFrame(columns).style.set_properties(**left), "recipes")
+    top = {"vertical-align": "top", "max-width": "17em"}
+    styled = pd.DataFrame(columns).style.set_properties(**top)
+    return to_html(styled, "recipes", words=list(columns))
 
 
 def _augmentation(recipe: Recipe) -> str:
