@@ -105,10 +105,12 @@ def heat_maps(
     Raises:
         UserError: if the network's file cannot be read.
     """
-    model = _network_of(result, images, out)
-    if model is not None:
-        from cifar_helpers import training
+    from cifar_helpers import training
+    from cifar_helpers.backend import keras
 
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    model = training.network_of(result, out) if on_tensorflow else None
+    if model is not None:
         groups = metrics.examples(result.labels, result.probabilities, count)
         positions = np.concatenate(list(groups.values()))
         maps = training.grad_cam(model, images[positions])
@@ -117,26 +119,6 @@ def heat_maps(
     else:
         return {}
     return dict(zip(positions.tolist(), maps, strict=True))
-
-
-def _network_of(
-    result: results.Result, images: np.ndarray, out: str | os.PathLike
-) -> "keras.Model | None":
-    """The network that a record is of, None if it is not at hand or cannot be looked into."""
-    record = result.record
-    place = (record["model"], record["recipe"], record["seed"])
-    paths = [results.model_path(user_path(out), *place)] if out else []
-    for path in filter(Path.exists, [*paths, results.published_network(*place)]):
-        from cifar_helpers.backend import keras
-        from cifar_helpers.training import predict
-
-        if keras.backend.backend() != "tensorflow":
-            return None
-        model = _load(path)
-        # Another seed or recipe is further off; rounding, even in bfloat16, is not.
-        if np.abs(predict(model, images[:64]) - result.probabilities[:64]).max() < 0.05:
-            return model
-    return None
 
 
 # Pictures

@@ -206,6 +206,38 @@ def test_stages_account_for_every_weight(built):
     assert sum(stage["multiply_adds"] for stage in stages) == models.multiply_adds(model)
 
 
+@pytest.mark.parametrize(
+    ("shortcuts", "skips"),
+    [(True, [("identity",) * 3, *[("projection", "identity", "identity")] * 2]), (False, [()] * 3)],
+)
+def test_stages_tell_the_skip_connections_of_resnet20(shortcuts, skips):
+    stages = models.stages(models.resnet20(shortcuts=shortcuts))
+    assert [stage["skips"] for stage in stages if stage["name"].startswith("stage")] == skips
+
+
+def test_a_skip_connection_that_pools_and_pads_is_told_from_a_projection():
+    images = keras.Input((8, 8, 4))
+    skip = keras.layers.Concatenate(name="block1_pad")(
+        [keras.layers.AveragePooling2D(2)(images)] * 2
+    )
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", name="block1_conv")(images)
+    x = keras.layers.Add(name="block1_add")([skip, x])
+    stages = models.stages(keras.Model(images, x))
+    assert [stage["skips"] for stage in stages if stage["name"] == "block1"] == [("padded",)]
+
+
+def test_stages_of_a_transfer_model_are_frozen_up_to_the_head():
+    model = models.transfer("efficientnet-lite0", image_size=32)
+    stages = models.stages(model)
+    assert {stage["name"] for stage in stages if not stage["frozen"]} == {
+        "images",
+        "resize",
+        "head",
+    }
+    models.fine_tune(model, layers=None)
+    assert not any(stage["frozen"] for stage in models.stages(model))
+
+
 def test_stages_of_resnet20_halve_the_resolution_twice():
     shapes = {stage["name"]: stage["output_shape"] for stage in models.stages(models.resnet20())}
     assert shapes["stage1"] == (32, 32, 16)

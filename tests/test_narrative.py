@@ -1,14 +1,17 @@
 """Sentences and tables that notebooks and README compute from records."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from tiny_study import ROOT
 
 from cifar_helpers import metrics, narrative, recipes, results, text
+from cifar_helpers.narrative.html import to_html
 from cifar_helpers.runner import notebooks, options
 
 CLASSES = [f"class{number}" for number in range(10)]
@@ -279,6 +282,21 @@ def test_records_are_described_without_keras():
         "assert not {'keras', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+# Tables
+
+
+def test_columns_of_words_are_set_to_the_left():
+    table = pd.DataFrame({"claim": ["callbacks help"], "points": [1.2]})
+    styled = to_html(table, "claims", words=["claim"]).data
+    assert re.findall(r"#T_claims \.(col\d) {\s*text-align: left", styled) == ["col0"]
+
+
+def test_the_results_table_breaks_no_line_within_a_quantity():
+    table = narrative.results_table(results.published()).data
+    assert "4\N{NO-BREAK SPACE}min" in table and "67.5\N{NO-BREAK SPACE}%" in table
+    assert not re.search(r"\d [%m]", table.partition("<tbody>")[2])
 
 
 # Recipes

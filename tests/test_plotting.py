@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import colors
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Arc
 from matplotlib.text import Text
 
 from cifar_helpers import metrics, models, plotting, recipes
@@ -103,6 +105,15 @@ def bars(axes):
     return [patch for patch in axes.patches if hasattr(patch, "get_width")]
 
 
+def dots(axes):
+    return next(found for found in axes.collections if isinstance(found, PathCollection))
+
+
+def rings(axes):
+    """The marks of kept epochs."""
+    return [line for line in axes.lines if line.get_markeredgecolor() == plotting.style.TEXT]
+
+
 def overlapping(items, figure):
     """Pairs of texts whose extents overlap once the figure is drawn."""
     figure.draw_without_rendering()
@@ -167,18 +178,18 @@ def test_unknown_models_are_grey():
 
 
 def test_a_model_has_the_same_colour_in_every_figure(record):
-    full = colors.to_rgba(models.MODELS["resnet20"].color)
+    full = colors.to_rgb(models.MODELS["resnet20"].color)
     curves = plotting.learning_curves({"improved": history(3)}, model="resnet20")
     classes, _, _, reliability = plotting.dashboard(record).axes
     rows = comparison_rows().assign(model="resnet20", recipe="improved")
     used = [
-        curves.axes[0].lines[1].get_color(),
-        bars(classes)[0].get_facecolor(),
+        curves.axes[0].lines[1].get_color(),  # validation
+        classes.lines[1].get_color(),
         reliability.collections[-1].get_facecolor()[0],
-        bars(plotting.model_comparison(rows).axes[0])[0].get_facecolor(),
+        dots(plotting.model_comparison(rows).axes[0]).get_facecolor()[0],
         plotting.cost_accuracy(rows, x_label="cost").axes[0].collections[0].get_facecolor()[0],
     ]
-    assert [colors.to_rgba(shade) for shade in used] == [full] * len(used)
+    assert [colors.to_rgb(shade) for shade in used] == [full] * len(used)
 
 
 # Images
@@ -269,9 +280,39 @@ def test_architecture_draws_larger_maps_larger_and_deeper_ones_deeper():
     widths = [round(patch.get_width(), 3) for patch in bars(figure.axes[0])]
     large, small = sorted(set(widths), reverse=True)
     assert widths == [large] * 2 + [small] * 5
+    assert any("logarithm of the feature map's height" in text for text in texts(figure))
 
 
-@pytest.mark.parametrize(("blocks", "rows"), [(1, 1), (7, 1), (8, 2), (14, 2)])
+def arcs(figure):
+    return [patch for patch in figure.axes[0].patches if isinstance(patch, Arc)]
+
+
+def test_architecture_draws_an_arc_a_skip_connection_each_kind_in_its_own_look():
+    kinds = ("projection", "identity", "padded", "identity")
+    figure = plotting.architecture([stage(1), {**stage(2), "skips": kinds}])
+    looks = [(arc.get_linestyle(), arc.get_edgecolor()) for arc in arcs(figure)]
+    assert len(looks) == 4 and len(set(looks)) == 3
+    assert looks[1] == looks[3]
+    centres = [arc.center[0] for arc in arcs(figure)]
+    assert centres == sorted(centres)
+    assert {f"skip connection: {kind}" for kind in kinds} <= set(texts(figure))
+
+
+def test_architecture_of_a_plain_network_speaks_of_no_skip_connection():
+    figure = plotting.architecture([stage(1), stage(2)])
+    assert arcs(figure) == []
+    assert not any("skip" in text for text in texts(figure))
+
+
+def test_architecture_marks_frozen_blocks():
+    figure = plotting.architecture([{**stage(1), "frozen": True}, {**stage(2), "frozen": False}])
+    frozen = [patch.get_hatch() is not None for patch in bars(figure.axes[0])]
+    half = len(frozen) // 2
+    assert frozen == [True] * half + [False] * half
+    assert {"frozen", "trained"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize(("blocks", "rows"), [(1, 1), (4, 1), (6, 2), (14, 4)])
 def test_architecture_wraps_to_rows_without_overlap(blocks, rows):
     detail = "15 conv, 5 depthwise conv"
     figure = plotting.architecture([stage(i, detail=detail) for i in range(blocks)], "Title")
@@ -282,19 +323,65 @@ def test_architecture_wraps_to_rows_without_overlap(blocks, rows):
 
 @pytest.mark.parametrize("runs", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("epochs", [1, 200])
-def test_learning_curves_have_accuracy_and_loss_of_every_run(runs, epochs):
+def test_learning_curves_have_accuracy_loss_and_rate_of_every_run(runs, epochs):
     histories = {f"run {number}": history(epochs) for number in range(runs)}
     figure = plotting.learning_curves(histories)
     labels = " ".join(texts(figure))
     assert all(name in labels for name in histories)
     drawn = [axes for axes in figure.axes if axes.lines]
-    assert len(drawn) == 2 * runs
+    assert len(drawn) == 3 * runs
     assert all(len(axes.lines[0].get_ydata()) == epochs for axes in drawn)
+
+
+def test_the_rates_panel_shows_the_learning_rate_of_each_epoch():
+    run = {**history(3), "learning_rate": [0.1, 0.05, 0.0]}
+    rates = plotting.learning_curves({"a": run}).axes[2]
+    assert rates.lines[0].get_ydata().tolist() == [0.1, 0.05, 0.0]
+    assert [tick.get_text() for tick in rates.get_yticklabels()] == ["0", "0.1"]
+
+
+def test_runs_without_learning_rates_have_no_panel_for_them():
+    run = history(3)
+    del run["learning_rate"]
+    assert len(plotting.learning_curves({"a": run}).axes) == 2
+
+
+def test_runs_of_a_group_share_a_panel_with_their_mean():
+    runs = {"a": history(20, last=0.6), "b": history(30, last=0.8), "c": history(9)}
+    figure = plotting.learning_curves(runs, groups={"a": "reference", "b": "reference"})
+    left, right = figure.axes[:2]
+    assert (left.get_title(), right.get_title()) == ("reference", "c")
+    lines = {len(line.get_ydata()): line for line in left.lines if line.get_linestyle() == "-"}
+    assert len(lines[30].get_ydata()) == 30 > len(lines[20].get_ydata())
+    mean = left.lines[3].get_ydata()  # validation's, after training's and its two runs
+    expected = (np.array(runs["a"]["val_accuracy"]) + runs["b"]["val_accuracy"][:20]) / 2
+    np.testing.assert_allclose(mean, expected)
+
+
+def test_the_gap_of_a_group_is_the_mean_over_its_runs():
+    runs = {"a": history(5, gap=0.1), "b": history(5, gap=0.3)}
+    groups = dict.fromkeys(runs, "reference")
+    assert "mean gap +20.0 points" in texts(plotting.learning_curves(runs, groups=groups))
+    shown = texts(plotting.learning_curves(runs))
+    assert {"gap +10.0 points", "gap +30.0 points"} <= set(shown)
+
+
+def test_thin_lines_are_in_the_legend_where_there_are_any():
+    runs = {"a": history(5), "b": history(5)}
+    name = "one seed; bold: the mean"
+    assert name in texts(plotting.learning_curves(runs, groups=dict.fromkeys(runs, "r")))
+    assert name not in texts(plotting.learning_curves(runs))
+
+
+def test_the_accuracy_axis_ends_near_the_curves():
+    run = history(20, gap=0.0, last=0.9)  # from 40 to 90 %
+    low, high = plotting.learning_curves({"a": run}).axes[0].get_ylim()
+    assert 0.36 < low < 0.4 and 0.9 < high < 0.94
 
 
 def test_training_is_dashed_and_validation_solid():
     run = history(20)
-    accuracy, loss = plotting.learning_curves({"a": run}).axes
+    accuracy, loss, _ = plotting.learning_curves({"a": run}).axes
     for axes, key in ((accuracy, "accuracy"), (loss, "loss")):
         training, validation = axes.lines[:2]
         assert (training.get_linestyle(), validation.get_linestyle()) == ("--", "-")
@@ -309,29 +396,26 @@ def test_gap_is_training_minus_validation_accuracy_in_points(gap, shown):
     assert shown in texts(plotting.learning_curves({"a": history(10, gap)}))
 
 
-def test_gap_is_that_of_the_last_epoch_where_its_weights_were_kept():
+def test_the_last_epoch_counts_as_kept_where_none_is_named():
     run = history(3, gap=0.01)
     run["accuracy"][-1] = run["val_accuracy"][-1] + 0.2
     for kept in (None, {}, {"a": 3}):
-        shown = texts(plotting.learning_curves({"a": run}, kept_epochs=kept))
-        assert {"gap +20.0 points", "gap at the last epoch"} <= set(shown)
-        assert "epoch whose weights were kept" not in shown
+        figure = plotting.learning_curves({"a": run}, kept_epochs=kept)
+        assert "gap +20.0 points" in texts(figure)
+        assert rings(figure.axes[0])[0].get_xdata()[0] == 3
 
 
-def test_an_epoch_that_early_stopping_went_back_to_is_marked_with_its_gap():
+def test_the_kept_epoch_is_marked_with_its_gap():
     run, other = history(30), history(30)
     run["accuracy"][24] = run["val_accuracy"][24] + 0.123
     figure = plotting.learning_curves({"a": run, "b": other}, kept_epochs={"a": 25, "b": 30})
-    shown = texts(figure)
-    assert {"gap +12.3 points at epoch 25", "gap +5.0 points"} <= set(shown)
-    assert {"epoch whose weights were kept", "gap at the kept epoch"} <= set(shown)
-    for axes, key in zip(figure.axes[::2], ("val_accuracy", "val_loss"), strict=True):
-        (mark,) = (line for line in axes.lines if len(line.get_xdata()) == 1)
-        assert mark.get_xydata().tolist() == [[25, run[key][24]]]
-    assert not any(len(line.get_xdata()) == 1 for axes in figure.axes[1::2] for line in axes.lines)
-    gap = figure.axes[0].lines[-1]
-    assert gap.get_xdata()[0] == 25
-    assert sorted(gap.get_ydata()) == [run["val_accuracy"][24], run["accuracy"][24]]
+    assert {"gap +12.3 points", "gap +5.0 points", "epoch kept, and its gap"} <= set(texts(figure))
+    accuracy, other_accuracy, loss = figure.axes[:3]
+    (gap,), (mark,) = rings(accuracy), rings(loss)
+    validation, training = run["val_accuracy"][24], run["accuracy"][24]
+    assert gap.get_xydata().tolist() == [[25, validation], [25, training]]
+    assert mark.get_xydata().tolist() == [[25, run["val_loss"][24]]]
+    assert rings(other_accuracy)[0].get_xdata()[0] == 30
 
 
 def test_a_published_run_shows_the_kept_epochs_gap():
@@ -341,7 +425,8 @@ def test_a_published_run_shows_the_kept_epochs_gap():
     assert kept < record["epochs"]["run"]
     gap = 100 * (accuracies["accuracy"][kept - 1] - accuracies["val_accuracy"][kept - 1])
     figure = plotting.learning_curves({"callbacks": accuracies}, kept_epochs={"callbacks": kept})
-    assert f"gap {gap:+.1f} points at epoch {kept}" in texts(figure)
+    assert f"gap {gap:+.1f} points" in texts(figure)
+    assert rings(figure.axes[0])[0].get_xdata()[0] == kept
 
 
 def test_start_of_fine_tuning_is_marked_where_there_is_one():
@@ -353,7 +438,7 @@ def test_start_of_fine_tuning_is_marked_where_there_is_one():
     assert "fine-tuning from epoch 31" in shown
     assert "fine-tuning" in shown  # the legend
     marked = [any(line.get_linestyle() == ":" for line in axes.lines) for axes in figure.axes]
-    assert marked == [True, False, True, False]
+    assert marked == [True, False] * 3
     (line,) = (line for line in figure.axes[0].lines if line.get_linestyle() == ":")
     assert line.get_xdata()[0] == 30.5
 
@@ -373,7 +458,7 @@ def test_short_runs_have_a_marker_an_epoch_and_long_ones_none():
 def test_epochs_are_whole_numbers_and_accuracies_within_zero_and_one():
     figure = plotting.learning_curves({"a": history(3, last=0.41)})
     figure.draw_without_rendering()
-    accuracy, _ = figure.axes
+    accuracy = figure.axes[0]
     inside = [t for t in accuracy.get_xticks() if 0.5 <= t <= 3.5]
     assert inside == [1, 2, 3]
     assert all(0 <= tick <= 1 for tick in accuracy.get_yticks())
@@ -400,11 +485,37 @@ def test_classes_go_from_best_to_worst_beside_the_overall_accuracy(record):
     axes = plotting.dashboard({**record, "test": {"accuracy": 0.7012}}).axes[0]
     rows = sorted(record["per_class"], key=lambda row: -row["accuracy"])
     values = [row["accuracy"] for row in rows]
-    assert [bar.get_width() for bar in bars(axes)] == pytest.approx(values)
+    overall, classes = axes.lines[:2]
+    assert classes.get_xdata() == pytest.approx(values)
     assert axes.yaxis_inverted()
-    assert axes.lines[0].get_xdata()[0] == 0.7012
+    assert overall.get_xdata()[0] == 0.7012
     assert {f"{100 * value:.1f} %" for value in values} | {"overall 70.1 %"} <= set(texts(axes))
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [row["class"] for row in rows]
+
+
+def test_no_text_of_the_dashboard_touches_another_panel(record):
+    pairs = [{"true": "truck", "predicted": "automobile", "count": 21}]
+    per_class = [{"class": name, "accuracy": 0.99} for name in NAMES]
+    figure = plotting.dashboard({**record, "confused_pairs": pairs, "per_class": per_class})
+    left, right = figure.axes[:2]
+    figure.draw_without_rendering()
+    pair = right.get_yticklabels()[0].get_window_extent()
+    ends = [Text.get_window_extent(text).x1 for text in left.texts]
+    assert max(ends) < pair.x0
+
+
+@pytest.mark.parametrize(
+    ("values", "start"),
+    [([0.91, 0.988], 0.9), ([0.3, 0.9], 0.2), ([0.0, 0.5], 0.0), ([0.96], 0.955)],
+)
+def test_an_axis_of_dots_says_where_it_starts_and_has_no_tick_above_one(values, start):
+    axes = plotting.style.new_figure(4, 2).subplots()
+    plotting.style.accuracy_axis(axes, [*values, np.nan], "accuracy")
+    low, high = axes.get_xlim()
+    assert low == pytest.approx(start) and high > max(values)
+    assert axes.get_xticks().max() <= 1
+    notice = f"accuracy (the axis starts at {100 * start:g} %)" if start else "accuracy"
+    assert axes.get_xlabel() == notice
 
 
 def test_confused_pairs_show_both_classes_and_the_count(record):
@@ -459,6 +570,19 @@ def test_calibration_draws_a_dot_a_bin_growing_with_its_count(record):
     assert axes.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
 
 
+def test_bins_of_few_images_are_pale_and_the_rule_is_stated(record):
+    bins = [
+        {"low": 0.4, "high": 0.5, "confidence": 0.45, "accuracy": 0.5, "count": 49},
+        {"low": 0.9, "high": 1.0, "confidence": 0.97, "accuracy": 0.93, "count": 50},
+    ]
+    axes = plotting.dashboard({**record, "calibration": {"ece": 0.0, "bins": bins}}).axes[3]
+    few, enough = axes.collections[-1].get_alpha()
+    assert few < 0.5 < enough == 1
+    assert "pale: fewer than 50 images" in texts(axes)
+    full = plotting.dashboard({**record, "calibration": {"ece": 0.0, "bins": bins[1:]}})
+    assert not any("pale" in text for text in texts(full.axes[3]))
+
+
 def test_dashboard_has_four_panels_and_says_which_model_it_is(record):
     figure = plotting.dashboard(record)
     titles = [axes.get_title() for axes in figure.axes]
@@ -475,30 +599,30 @@ def test_dashboard_has_four_panels_and_says_which_model_it_is(record):
 # Models side by side
 
 
-def test_model_comparison_has_a_bar_a_row_with_its_value_and_interval():
+def test_model_comparison_has_a_dot_a_row_with_its_value_and_interval():
     rows = comparison_rows()
     figure = plotting.model_comparison(rows)
     (axes,) = figure.axes
-    assert [bar.get_width() for bar in bars(axes)] == pytest.approx(rows["accuracy"].tolist())
+    np.testing.assert_allclose(dots(axes).get_offsets()[:, 0], rows["accuracy"])
     assert {"67.5 %", "86.1 %", "90.4 %", *rows["label"]} <= set(texts(figure))
     segments = axes.collections[0].get_segments()
     np.testing.assert_allclose([s[:, 0] for s in segments], rows[["low", "high"]])
-    assert axes.get_xlim()[0] == 0
+    assert "starts at 65 %" in axes.get_xlabel()
     assert axes.yaxis_inverted()
 
 
 def test_model_comparison_marks_published_figures_where_there_are_any():
-    figure = plotting.model_comparison(comparison_rows())
-    (marks,) = (line for line in figure.axes[0].lines if line.get_marker() == "D")
+    axes = plotting.model_comparison(comparison_rows()).axes[0]
+    (marks,) = (line for line in axes.lines if line.get_label() == "published figure")
     np.testing.assert_allclose(marks.get_xdata(), [0.6747, np.nan, 0.9042])
-    assert "published figure" in texts(figure)
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown == ["here, with 95 % interval", "published figure"]
 
 
-def test_model_comparison_without_published_figures_has_no_mark_and_no_legend():
+def test_model_comparison_without_published_figures_has_no_mark_for_them():
     figure = plotting.model_comparison(comparison_rows().assign(reference=np.nan))
     assert "published figure" not in texts(figure)
-    assert not figure.legends
-    assert not any(line.get_marker() == "D" for line in figure.axes[0].lines)
+    assert "published figure" not in [line.get_label() for line in figure.axes[0].lines]
 
 
 def test_long_row_labels_do_not_overlap():
@@ -583,7 +707,7 @@ def test_every_figure_draws_at_a_notebook_pages_width(record, predicted):
     ]
     for figure in figures:
         assert isinstance(figure, Figure)
-        assert figure.get_figwidth() <= 11
+        assert figure.get_figwidth() <= 8.5
         figure.draw_without_rendering()
         sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
         assert min(sizes) >= 9

@@ -414,6 +414,16 @@ def test_the_three_outputs_show_the_same_text(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_merged_columns_hold_what_they_name():
+    columns = ["network, recipe", "training images", "epochs, time, precision"]
+    table = results.format_table([r for r in PUBLISHED if r.record["model"] == "transfer"], columns)
+    assert table.loc[0].tolist() == [
+        "EfficientNet-Lite0, 96px (earlier rule)",
+        "40,000 at 96 px",
+        "40/40, 13 min, float32",
+    ]
+
+
 def test_published_columns_are_left_out_where_no_row_has_a_published_figure(finished):
     _, _, result = finished
     assert "published" not in results.format_table([result])

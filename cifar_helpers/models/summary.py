@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from typing import Any
 
 from cifar_helpers.backend import keras
@@ -47,8 +48,11 @@ def stages(model: keras.Model) -> list[dict[str, Any]]:
 
     Returns:
         One dict a block, in order: `name`, `detail` (what it consists of), `output_shape` (without
-        the batch), `parameters`, `multiply_adds`.
+        the batch), `parameters`, `multiply_adds`, `skips` (the kind of each skip connection, in
+        order: "identity", "projection" by a convolution, or "padded" and otherwise without weights),
+        `frozen` (whether it has weights and none of its layers trains).
     """
+    reads = Counter(id(tensor) for layer in model.layers[1:] for tensor in _inputs(layer))
     blocks: dict[str, list[keras.Layer]] = {}
     for layer in model.layers:
         blocks.setdefault(_block_name(layer), []).append(layer)
@@ -59,10 +63,38 @@ def stages(model: keras.Model) -> list[dict[str, Any]]:
             "output_shape": tuple(members[-1].output.shape[1:]),
             "parameters": sum(layer.count_params() for layer in members),
             "multiply_adds": sum(_layer_multiply_adds(layer) for layer in members),
+            "skips": tuple(
+                _skip_kind(layer, reads) for layer in members if isinstance(layer, layers.Add)
+            ),
+            "frozen": _is_frozen(members),
         }
         for name, members in blocks.items()
         if name != "rescale"  # arithmetic on the input
     ]
+
+
+def _inputs(layer: keras.Layer) -> list[keras.KerasTensor]:
+    return keras.tree.flatten(layer.input)
+
+
+def _skip_kind(addition: keras.Layer, reads: Counter) -> str:
+    """What the shorter of an addition's branches does; a branch starts at a tensor read twice."""
+    branches = []
+    for tensor in _inputs(addition):
+        branch: list[keras.Layer] = []
+        while reads[id(tensor)] == 1:
+            branch.append(tensor._keras_history.operation)
+            tensor = _inputs(branch[-1])[0]
+        branches.append(branch)
+    skip = min(branches, key=len)
+    if not skip:
+        return "identity"
+    return "projection" if any(isinstance(layer, layers.Conv2D) for layer in skip) else "padded"
+
+
+def _is_frozen(members: list[keras.Layer]) -> bool:
+    weighted = [layer for layer in members if layer.weights]
+    return bool(weighted) and not any(layer.trainable for layer in weighted)
 
 
 def _block_name(layer: keras.Layer) -> str:

@@ -8,9 +8,15 @@ from cifar_helpers.results import Result
 from cifar_helpers.text import duration
 
 _COLUMNS = (
-    "model, recipe, parameters, input, training images, epochs, test accuracy, 95 % interval, "
-    "seeds, gap, training, published"
-).split(", ")
+    "network, recipe",
+    "parameters",
+    "training images",
+    "epochs, time, precision",
+    "test accuracy",
+    "95 % interval",  # says of how many seeds
+    "gap",
+    "published",
+)
 
 
 def results_section(found: list[Result]) -> str:

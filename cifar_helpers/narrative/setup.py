@@ -55,12 +55,14 @@ def split_table(splits: data.Splits) -> pd.DataFrame:
 
 def stage_table(stages: list[dict]) -> HTML:
     """The blocks of a network: shape, parameters and multiply-adds."""
-    table = pd.DataFrame(stages)
+    columns = ["name", "detail", "output_shape", "parameters", "multiply_adds"]
+    table = pd.DataFrame(stages)[columns]
     table["output_shape"] = [" × ".join(map(str, shape)) for shape in table["output_shape"]]
     table.columns = ["block", "layers", "output", "parameters", "multiply-adds"]
     totals = [table["parameters"].sum(), table["multiply-adds"].sum()]
     table.loc[len(table)] = ["in all", "", "", *totals]
-    return to_html(table.style.hide(axis="index").format(thousands=","), "stages")
+    styled = table.style.hide(axis="index").format(thousands=",")
+    return to_html(styled, "stages", words=["block", "layers"])
 
 
 def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
@@ -77,8 +79,9 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
             **_phase_rows(recipe),
             "seeds": ", ".join(str(seed) for other, seed in plan if other == recipe),
         }
-    left = {"text-align": "left", "vertical-align": "top", "max-width": "17em"}
-    return to_html(pd.DataFrame(columns).style.set_properties(**left), "recipes")
+    top = {"vertical-align": "top", "max-width": "17em"}
+    styled = pd.DataFrame(columns).style.set_properties(**top)
+    return to_html(styled, "recipes", words=list(columns))
 
 
 def _augmentation(recipe: Recipe) -> str:

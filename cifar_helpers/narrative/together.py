@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from cifar_helpers import metrics, plotting, results
 from cifar_helpers.data import Splits
+from cifar_helpers.narrative.answers import difference
 from cifar_helpers.narrative.closer import NO_PICTURES, subject, title, train_anew
-from cifar_helpers.narrative.findings import difference
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import count, interval, p_value, percent, points

@@ -14,6 +14,9 @@ from cifar_helpers.text import percent
 # Where a dot's label may stand, in points right of and above it; the near ones first.
 _LABEL_PLACES = [(9, 0), (-9, 0), (0, 11), (0, -11), (9, 11), (9, -11), (-9, 11), (-9, -11)]
 _LABEL_PLACES += [(side * 16, up) for up in (22, -22, 36, -36, 50, -50) for side in (1, -1)]
+_DOTS = {"s": 75, "edgecolors": style.TEXT, "linewidths": 0.7, "zorder": 3}
+# A stroke hides neither the dot nor its interval.
+_PUBLISHED = {"marker": "|", "ls": "", "ms": 17, "mew": 2.5, "color": style.MISTAKE, "zorder": 4}
 
 
 def model_comparison(rows: pd.DataFrame) -> Figure:
@@ -21,30 +24,28 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
 
     Args:
         rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `low`, `high` and
-            `reference`; one bar a row, from the top. NaN leaves out the interval or the mark.
+            `reference`; one dot a row, from the top. NaN leaves out the interval or the mark.
     """
     labels = style.wrapped(rows["label"], 40)
-    figure = style.new_figure(style.WIDTH, 1.1 + style.row_height(labels) * len(rows))
+    figure = style.new_figure(style.WIDTH, 1.2 + style.row_height(labels) * len(rows))
     axes = figure.subplots()
     places = np.arange(len(rows))
     accuracy, low, high, reference = (
         rows[column].to_numpy(float) for column in ("accuracy", "low", "high", "reference")
     )
-    axes.barh(places, accuracy, color=_shades(rows), height=0.7)
-    bars = {"fmt": "none", "ecolor": style.TEXT, "elinewidth": 1.2, "capsize": 3, "zorder": 4}
+    bars = {"fmt": "none", "ecolor": style.TEXT, "elinewidth": 1.2, "capsize": 3, "zorder": 2}
     axes.errorbar(accuracy, places, xerr=[accuracy - low, high - accuracy], **bars)
+    axes.scatter(accuracy, places, c=_shades(rows), label="here, with 95 % interval", **_DOTS)
     if np.isfinite(reference).any():
-        axes.plot(reference, places, "D", ms=6, mfc="white", mec="black", label="published figure")
-        figure.legend(loc="outside lower right")
+        axes.plot(reference, places, label="published figure", **_PUBLISHED)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     ends = np.nanmax([accuracy, high, reference], axis=0)
     beside = {"textcoords": "offset points", "va": "center", "size": style.SMALL}
     for place, end, value in zip(places, ends, accuracy, strict=True):
         axes.annotate(percent(value), (end, place), (8, 0), **beside)
     axes.set_yticks(places, labels)
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0, 1.1), xlabel="test accuracy")
-    style.percent_axis(axes.xaxis)
-    axes.set_xticks(np.arange(0, 1.01, 0.1))
-    axes.grid(False, axis="y")
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    style.accuracy_axis(axes, [accuracy, low, high, reference], "test accuracy")
     return figure
 
 
@@ -58,7 +59,7 @@ def cost_accuracy(rows: pd.DataFrame, *, x_label: str) -> Figure:
     """
     figure = style.new_figure(style.WIDTH, 4.8)
     axes = figure.subplots()
-    axes.scatter(rows["x"], rows["accuracy"], s=90, c=_shades(rows), edgecolors="white", zorder=3)
+    axes.scatter(rows["x"], rows["accuracy"], c=_shades(rows), **_DOTS)
     axes.set(xscale="log", xlabel=x_label, ylabel="test accuracy")
     axes.margins(x=0.2, y=0.15)
     wide = rows["x"].max() > 4 * rows["x"].min()

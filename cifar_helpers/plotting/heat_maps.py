@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,12 +20,13 @@ def heat_map(table: pd.DataFrame) -> Figure:
         table: fractions; index the class names, columns the models' labels.
     """
     values = table.to_numpy(float).T
-    names = style.wrapped(table.columns, 40)
-    figure = style.new_figure(style.WIDTH, 1.1 + (style.row_height(names) + 0.04) * len(values))
+    names = style.wrapped(table.columns, 20)
+    figure = style.new_figure(style.WIDTH, 1.5 + (style.row_height(names) + 0.04) * len(values))
     norm = colors.Normalize(values.min(), max(values.max(), values.min() + 1e-9))
     axes = figure.subplots()
-    _draw(axes, values, 100 * values, names, style.wrapped(table.index), norm)
+    _draw(axes, values, 100 * values, names, list(table.index), norm)
     axes.xaxis.tick_top()
+    style.slant(axes.get_xticklabels(), above=True)
     axes.set_title("Accuracy of each class (%)", pad=10)
     return figure
 
@@ -59,7 +59,7 @@ def draw_confusion(axes: Axes, matrix: npt.ArrayLike, class_names: Sequence[str]
     # A square root, so that mistakes of a few per cent can be told from none.
     _draw(axes, share, counts, class_names, class_names, colors.PowerNorm(0.5, 0, 1))
     axes.set(xlabel="predicted class", ylabel="true class", title="Confusion matrix")
-    plt.setp(axes.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
+    style.slant(axes.get_xticklabels(), above=False)
 
 
 def _draw(

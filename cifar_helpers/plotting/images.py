@@ -27,12 +27,13 @@ def sample_grid(
     for number in range(len(class_names)):
         found = images[np.asarray(labels) == number][:per_class]
         tiles[: len(found), number] = found
-    figure = style.new_figure(style.WIDTH, style.WIDTH / len(class_names) * per_class + 0.4)
+    figure = style.new_figure(style.WIDTH, style.WIDTH / len(class_names) * per_class + 0.9)
     axes = figure.subplots()
     _draw_picture(axes, _picture(tiles))
     size = tiles.shape[3]
     centres = np.arange(len(class_names)) * (size + _GAP) + (size - 1) / 2
-    axes.set_xticks(centres, style.wrapped(class_names))
+    axes.set_xticks(centres, list(class_names))
+    style.slant(axes.get_xticklabels(), above=True)
     return figure
 
 
@@ -76,7 +77,7 @@ def mistakes(
     chosen = np.asarray(indices, int)[:count]
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     rows = max(1, math.ceil(len(chosen) / 6))
-    figure = style.new_figure(style.WIDTH, 0.3 + 2.0 * rows)
+    figure = style.new_figure(style.WIDTH, 0.4 + 1.95 * rows)
     figure.suptitle("Wrong predictions: true → predicted class, with the model's confidence")
     panels = figure.subplots(rows, 6, squeeze=False).ravel()
     for axes in panels:
@@ -84,7 +85,7 @@ def mistakes(
     for axes, index in zip(panels, chosen, strict=False):
         predicted = probabilities[index].argmax()
         axes.imshow(images[index], interpolation="nearest")
-        pair = textwrap.fill(f"{class_names[labels[index]]} → {class_names[predicted]}", 20)
+        pair = textwrap.fill(f"{class_names[labels[index]]} → {class_names[predicted]}", 15)
         confidence = percent(float(probabilities[index, predicted]))
         axes.set_title(f"{pair}\n{confidence}", size=style.SMALL, weight="normal")
     if not len(chosen):

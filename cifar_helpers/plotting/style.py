@@ -5,23 +5,28 @@ from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 from matplotlib import colors, ticker
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from cifar_helpers import models, recipes
 
 NEUTRAL, MISTAKE, TEXT, SHADED = "#56646F", "#D55E00", "#333333", "#F0F0F0"
-WIDTH = 9.5  # inches: a notebook page at 100 dots an inch
-SMALL = 9  # points
+# Inches. At 100 dots an inch it fits a notebook page, and a telephone's 390 pixels shrink it by half
+# only, so that the text stays legible.
+WIDTH = 7.5
+SMALL = 9.5  # points
 ROW = 0.36  # inches, the height of a horizontal bar and the space around it
 _STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
-    "font.size": 10,
+    "font.size": 10.5,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
-    "axes.labelsize": 10,
+    "axes.labelsize": 10.5,
     "xtick.labelsize": SMALL,
     "ytick.labelsize": SMALL,
     "legend.fontsize": SMALL,
@@ -44,7 +49,7 @@ _STYLE = {
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults for pages about 9.5 inches wide: text of 9 points and up."""
+    """Set matplotlib's defaults for figures of `WIDTH` inches: no text is smaller than `SMALL`."""
     plt.rcParams.update(_STYLE)
 
 
@@ -72,6 +77,31 @@ def new_figure(width: float, height: float, layout: str = "constrained") -> Figu
 def percent_axis(axis: Axis) -> None:
     """Label an axis of fractions in per cent, with as many decimals as its ticks need."""
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{round(100 * value, 2):g} %"))
+
+
+def accuracy_axis(axes: Axes, values: npt.ArrayLike, name: str) -> None:
+    """A horizontal axis for dots: it starts just below the smallest accuracy, and says where.
+
+    Near 100 % bars from zero would all look alike. Right of the largest there is room for a number.
+
+    Args:
+        values: all that is to be seen, fractions; NaN counts for nothing.
+        name: of the axis.
+    """
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = max(0.06 * (high - low), 0.005)
+    ticks = ticker.MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(max(low - margin, 0), high)
+    ticks = ticks[(ticks >= 0) & (ticks <= 1)]
+    start = ticks[0]
+    axes.set_xlim(start, high + 0.18 * (high - start) + margin)
+    axes.set_xticks(ticks)
+    percent_axis(axes.xaxis)
+    axes.set_xlabel(f"{name} (the axis starts at {100 * start:g} %)" if start else name)
+
+
+def slant(labels: Iterable[Text], *, above: bool) -> None:
+    """Slant the labels of narrow columns, above or below them, so that long words do not touch."""
+    plt.setp(list(labels), rotation=45, ha="left" if above else "right", rotation_mode="anchor")
 
 
 def wrapped(names: Iterable, width: int = 12) -> list[str]:

@@ -16,15 +16,18 @@ def _published(row: pd.Series) -> str:
     return f"{percent(row['reference'])} ({', '.join(filter(None, told))})"
 
 
+def _with_mark(row: pd.Series, name: str) -> str:
+    return row[name] + (f" ({row['mark']})" if row["mark"] else "")
+
+
 _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "model": lambda row: model_label(row["model"]),
     "network": lambda row: backbone_label(row["backbone"]) or model_label(row["model"]),
-    "recipe": lambda row: row["recipe"] + (f" ({row['mark']})" if row["mark"] else ""),
+    "recipe": lambda row: _with_mark(row, "recipe"),
+    "network, recipe": lambda row: _with_mark(row, "label"),
     "what changes": lambda row: row["changes"],
     "parameters": lambda row: count(row["parameters"]),
-    "input": lambda row: f"{row['image_size']} px",
-    "training images": lambda row: count(row["train_images"]),
-    "precision": lambda row: row["precision"],
+    "training images": lambda row: f"{count(row['train_images'])} at {row['image_size']} px",
     "epochs": lambda row: row["epochs"],
     "test accuracy": lambda row: percent(row["accuracy"]),
     "95 % interval": lambda row: f"{interval(row['low'], row['high'])} ({row['interval']})",
@@ -32,13 +35,16 @@ _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "test loss": lambda row: loss(row["loss"]),
     "gap": lambda row: points(row["gap"]),
     "training": lambda row: duration(row["seconds"]),
+    "epochs, time, precision": lambda row: (
+        f"{row['epochs']}, {duration(row['seconds'])}, {row['precision']}"
+    ),
     "published": _published,
     # Beside the study's gap, which is that of the last epoch, stands that of ours.
     "published gap": lambda row: f"{points(row['reference_gap'])} (here {points(row['last_gap'])})",
 }
 # Shown where a row has a published figure beside which they belong.
 _PUBLISHED = ("published", "published gap")
-_WORDS = ("model", "network", "recipe", "what changes")
+_WORDS = ("model", "network", "recipe", "network, recipe", "what changes")
 COLUMNS = tuple(_COLUMNS)
 
 

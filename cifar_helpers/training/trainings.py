@@ -1,6 +1,7 @@
 """From a recipe to a trained network and its record."""
 
 import itertools
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +9,7 @@ from functools import cache, partial
 
 from cifar_helpers import data, hardware, models, recipes, results
 from cifar_helpers.backend import keras
+from cifar_helpers.errors import user_path
 from cifar_helpers.models import backbones
 from cifar_helpers.predict import read_network
 from cifar_helpers.recipes import Recipe
@@ -245,7 +247,7 @@ def evaluate(run: Run, *, out: str = "") -> results.Result:
     return run.result
 
 
-def network_of(result: results.Result, out: str = "") -> keras.Model | None:
+def network_of(result: results.Result, out: str | os.PathLike = "") -> keras.Model | None:
     """The trained network that a record is of: that of the run's folder, or the published one.
 
     Args:
@@ -256,7 +258,7 @@ def network_of(result: results.Result, out: str = "") -> keras.Model | None:
         An uncompiled model; None where the network was not kept, or is another training's.
     """
     place = tuple(result.record[name] for name in ("model", "recipe", "seed"))
-    own = [results.model_path(out, *place)] if out else []
+    own = [results.model_path(user_path(out), *place)] if out else []
     for path in (*own, results.published_network(*place)):
         if path.exists():
             network = read_network(path)
