@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.text import percent
 
 # Where a dot's label may stand, in points right of and above it; the near ones first.
@@ -45,6 +45,7 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
     style.percent_axis(axes.xaxis)
     axes.set_xticks(np.arange(0, 1.01, 0.1))
     axes.grid(False, axis="y")
+    figure.alt_text = alt_text.model_comparison(rows)
     return figure
 
 
@@ -69,6 +70,7 @@ def cost_accuracy(rows: pd.DataFrame, *, x_label: str) -> Figure:
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     style.percent_axis(axes.yaxis)
     _place_labels(axes, rows[["x", "accuracy"]].to_numpy(float), style.wrapped(rows["label"], 40))
+    figure.alt_text = alt_text.cost_accuracy(rows, x_label)
     return figure
 
 

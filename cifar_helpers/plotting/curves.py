@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.text import points
 
 _FEW_EPOCHS = 15  # up to here each epoch has a marker
@@ -69,10 +69,11 @@ def learning_curves(
             figure.suptitle(name)
     markers = min(len(history["loss"]) for history in runs.values()) <= _FEW_EPOCHS
     _draw_legend(figure, markers=markers, fine_tuning=bool(starts), earlier=bool(earlier))
+    figure.alt_text = alt_text.learning_curves(runs, earlier)
     return figure
 
 
-def _panels(runs: int) -> tuple[Figure, list]:
+def _panels(runs: int) -> tuple[style.DescribedFigure, list]:
     """A figure and, by run, its axes for accuracy and for loss."""
     if runs == 1:
         figure = style.new_figure(style.WIDTH, 3.8)

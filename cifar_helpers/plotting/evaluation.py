@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifar_helpers import models
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.plotting.heat_maps import draw_confusion
 from cifar_helpers.text import percent
 
@@ -31,6 +31,7 @@ def dashboard(record: Mapping[str, Any]) -> Figure:
         lower_left, record["confusion_matrix"], [row["class"] for row in record["per_class"]]
     )
     _draw_calibration(lower_right, record["calibration"], shade)
+    figure.alt_text = alt_text.dashboard(figure.get_suptitle(), record)
     return figure
 
 
