@@ -23,7 +23,8 @@ def augmentation_grid(images: int, variants: int) -> str:
 
 def mistakes(predictions: Sequence[str]) -> str:
     """Of wrongly classified images, each described as in its caption."""
-    return f"{len(predictions)} wrongly classified images: {listed(predictions)}."
+    about = "wrongly classified images, true → predicted class with the model's confidence"
+    return f"{len(predictions)} {about}: {listed(predictions)}."
 
 
 def architecture(stages: Sequence[Mapping[str, Any]], title: str) -> str:
@@ -84,7 +85,7 @@ def cost_accuracy(rows: pd.DataFrame, x_label: str) -> str:
         f"{row['label']}: {percent(row['accuracy'])} at {row['x']:,.3g}"
         for row in rows.sort_values("x").to_dict("records")
     )
-    return f"Test accuracy against {x_label}, from cheap to dear. {'; '.join(dots)}."
+    return f"Test accuracy against {x_label}, in order of cost. {'; '.join(dots)}."
 
 
 def effects(rows: pd.DataFrame) -> str:
