@@ -42,7 +42,9 @@ def classification_report(result: Result) -> HTML:
     shares = ["precision", "recall", "f1"]
     table = pd.DataFrame(result.record["per_class"])[["class", *shares, "support"]]
     styled = table.style.hide(axis="index").format({name: percent for name in shares})
-    shaded = styled.background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1)
+    # Pale enough for dark text all over: white text on a middle blue is hard to read.
+    pale = {"cmap": "Blues", "vmin": 0.3, "vmax": 1.6, "text_color_threshold": 0}
+    shaded = styled.background_gradient(subset=shares, **pale)
     return to_html(shaded, "classes")
 
 

@@ -15,7 +15,11 @@ def to_html(table: pd.DataFrame | Styler, name: str) -> HTML:
         name: the page's only one: the style of one table would show in its namesakes.
     """
     styled = table.style.hide(axis="index") if isinstance(table, pd.DataFrame) else table
-    return HTML(styled.set_uuid(name).to_html())
+    # Notebooks set every column flush right, which is for numbers.
+    first = styled.data.head(1).astype(str)
+    left = [{"selector": "", "props": "text-align: left"}]
+    words = {column: left for column in first if first[column].str[0].str.isalpha().any()}
+    return HTML(styled.set_table_styles(words, overwrite=False).set_uuid(name).to_html())
 
 
 def bullets(lines: Iterable[str]) -> Markdown:
