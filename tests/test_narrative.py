@@ -5,10 +5,12 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from tiny_study import ROOT
 
 from cifar_helpers import metrics, narrative, recipes, results, text
+from cifar_helpers.narrative.html import to_html
 from cifar_helpers.runner import notebooks, options
 
 CLASSES = [f"class{number}" for number in range(10)]
@@ -316,3 +318,15 @@ def test_the_command_of_a_shortened_row_has_its_cap():
     phases = [{"requested": epochs, "run": epochs} for epochs in (3, 5)]
     epochs = {"requested": 8, "run": 8, "phases": phases}
     assert "--epochs 5`" in narrative.commands_section([made(epochs=epochs)])
+
+
+def test_the_words_of_a_table_are_flush_left_and_its_numbers_are_not():
+    table = pd.DataFrame({"recipe": ["96px", "improved"], "accuracy": ["88.0 %", text.DASH]})
+    style = to_html(table, "name").data.partition("</style>")[0]
+    assert "#T_name .col0 {\n  text-align: left;" in style
+    assert ".col1" not in style
+
+
+def test_numbers_on_a_shade_are_dark():
+    page = narrative.classification_report(made()).data
+    assert "background-color" in page and "color: #000000" in page and "color: #f1f1f1" not in page

@@ -16,7 +16,6 @@ NAMES = ["index", *sorted(path.stem for path in (ROOT / "notebooks").glob("0*.ip
 NOTEBOOKS = NAMES[1:]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
-
 pytestmark = pytest.mark.browser
 
 

@@ -118,6 +118,12 @@ def test_nothing_but_results_is_left(mixed):
     assert not {name for name in names if ".partial" in name or name.endswith(".log")}
 
 
+def test_a_failed_notebooks_page_shows_the_code_that_failed_and_folds_the_rest(mixed):
+    (page,) = (mixed.runs / "mixed" / "html").glob("*fail*.html")
+    cells = re.findall(r"<details class=\"code\"( open)?.*?</details>", page.read_text(), re.DOTALL)
+    assert cells.count(" open") == 1 and len(cells) > 1
+
+
 def test_pages_fetch_nothing(mixed):
     folder = mixed.runs / "mixed" / "html"
     assert len(list(folder.iterdir())) == 5

@@ -43,7 +43,7 @@ def classification_report(result: Result) -> HTML:
     table = pd.DataFrame(result.record["per_class"])[["class", *shares, "support"]]
     styled = table.style.hide(axis="index").format({name: percent for name in shares})
     # Pale enough for dark text all over: white text on a middle blue is hard to read.
-    pale = {"cmap": "Blues", "vmin": 0.3, "vmax": 1.6, "text_color_threshold": 0}
+    pale = {"cmap": "Blues", "vmin": 0.5, "vmax": 1.4, "text_color_threshold": 0}
     shaded = styled.background_gradient(subset=shares, **pale)
     return to_html(shaded, "classes")
 

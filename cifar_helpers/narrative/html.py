@@ -16,9 +16,9 @@ def to_html(table: pd.DataFrame | Styler, name: str) -> HTML:
     """
     styled = table.style.hide(axis="index") if isinstance(table, pd.DataFrame) else table
     # Notebooks set every column flush right, which is for numbers.
-    first = styled.data.head(1).astype(str)
+    text = styled.data.astype(str)
     left = [{"selector": "", "props": "text-align: left"}]
-    words = {column: left for column in first if first[column].str[0].str.isalpha().any()}
+    words = {column: left for column in text if text[column].str[:1].str.isalpha().any()}
     return HTML(styled.set_table_styles(words, overwrite=False).set_uuid(name).to_html())
 
 
