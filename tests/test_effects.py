@@ -99,6 +99,7 @@ def _named(result, recipe):
 
 def test_the_figure_shows_each_change_beside_its_base(recorded, splits):
     figure = narrative.plot_effects("baseline_cnn", recorded, splits)
+    assert "Against" in figure.alt_text
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["no-averaging", "no-decay"]
     assert "against improved (10 epochs, 45,000 training images; 1 to 3 seeds)" in axes.get_title(

@@ -289,7 +289,7 @@ def test_records_are_described_without_keras():
 
 def test_columns_of_words_are_set_to_the_left():
     table = pd.DataFrame({"claim": ["callbacks help"], "points": [1.2]})
-    styled = to_html(table, "claims", words=["claim"]).data
+    styled = to_html(table, "claims").data
     assert re.findall(r"#T_claims \.(col\d) {\s*text-align: left", styled) == ["col0"]
 
 
@@ -334,3 +334,15 @@ def test_the_command_of_a_shortened_row_has_its_cap():
     phases = [{"requested": epochs, "run": epochs} for epochs in (3, 5)]
     epochs = {"requested": 8, "run": 8, "phases": phases}
     assert "--epochs 5`" in narrative.commands_section([made(epochs=epochs)])
+
+
+def test_the_words_of_a_table_are_flush_left_and_its_numbers_are_not():
+    table = pd.DataFrame({"recipe": ["96px", "improved"], "accuracy": ["88.0 %", text.DASH]})
+    style = to_html(table, "name").data.partition("</style>")[0]
+    assert "#T_name .col0 {\n  text-align: left;" in style
+    assert ".col1" not in style
+
+
+def test_numbers_on_a_shade_are_dark():
+    page = narrative.classification_report(made()).data
+    assert "background-color" in page and "color: #000000" in page and "color: #f1f1f1" not in page

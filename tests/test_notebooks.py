@@ -41,6 +41,7 @@ SECTIONS += ["What we learned", "Try it"]
 COMPARISON = [
     "Results",
     "Where the models disagree",
+    "A closer look",
     "Cost against accuracy",
     "Conclusions",
     "Limits",

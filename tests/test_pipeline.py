@@ -12,7 +12,7 @@ import papermill
 import pytest
 from tiny_study import ROOT, TinyStudy, is_gone
 
-from cifar_helpers import recipes, text
+from cifar_helpers import recipes, results, text
 from cifar_helpers.errors import UserError, WeightsError
 from cifar_helpers.runner import inputs, notebooks, plan, progress, record, report, run, steps
 from cifar_helpers.runner.inputs import Inputs
@@ -116,6 +116,12 @@ def test_paths_of_this_machine_stay_out_of_the_notebook(mixed):
 def test_nothing_but_results_is_left(mixed):
     names = {path.name for path in (mixed.runs / "mixed" / "notebooks").iterdir()}
     assert not {name for name in names if ".partial" in name or name.endswith(".log")}
+
+
+def test_a_failed_notebooks_page_shows_the_code_that_failed_and_folds_the_rest(mixed):
+    (page,) = (mixed.runs / "mixed" / "html").glob("*fail*.html")
+    cells = re.findall(r"<details class=\"code\"( open)?.*?</details>", page.read_text(), re.DOTALL)
+    assert cells.count(" open") == 1 and len(cells) > 1
 
 
 def test_pages_fetch_nothing(mixed):
@@ -743,9 +749,47 @@ def test_durations_read_well():
 # Records in the report
 
 
+RUN = {
+    "status": "finished",
+    "arguments": {"epochs": 20, "data_dir": "/home/somebody/cifar"},
+    "data": {**TOY, "real": True, "verified": True, "name": "CIFAR-10"},
+    "quick": False,
+    "reductions": "",
+    "versions": {"python": "3.12.1"},
+    "started": "2026-01-02T03:04:05+00:00",
+    "notebooks": {},
+}
+
+
 def test_the_reports_command_can_be_pasted_into_a_shell():
     arguments = {"epochs": 5, "seeds": [0, 1], "workers": 2, "parameters": ["label=a b"]}
     assert report._command(arguments) == ("python run_all.py --epochs 5 --seeds 0 1 -p 'label=a b'")
+
+
+def test_a_page_links_to_the_next_one_as_soon_as_there_is_one(study):
+    study.add("01_records", "records_its_parameters")
+    study.add("02_records", "records_its_parameters")
+    page = study.runs / "full" / "html" / "01_records.html"
+    assert study.run("--notebooks", "1") == 0
+    assert 'rel="next"' not in page.read_text()
+    assert study.run() == 0
+    assert 'href="02_records.html" rel="next"' in page.read_text()
+
+
+def test_a_page_that_would_be_the_same_is_not_written_again(study):
+    study.add("01_records", "records_its_parameters")
+    assert study.run() == 0
+    page = study.runs / "full" / "html" / "01_records.html"
+    page.write_text(page.read_text() + "<!-- kept -->")
+    assert study.run() == 0
+    assert page.read_text().endswith("<!-- kept -->")
+
+
+def test_the_index_shows_the_readmes_figure_and_says_what_it_shows():
+    page = report.index_page("full", RUN, report.read_results(ROOT))
+    assert 'src="data:image/png;base64,' in page
+    figure = report.accuracy_figure(results.load_results(ROOT))
+    assert f'alt="{figure.alt_text}"' in page
 
 
 def test_index_shows_results_with_their_intervals():
@@ -762,26 +806,15 @@ def test_index_shows_results_with_their_intervals():
         "gap": "−2.8",
         "training": "2 min",
         "published": "78.6 % (20/20 epochs)",
-        "numbers": {"accuracy": 0.78, "low": 0.77, "high": 0.79, "reference": 0.786},
     }
-    record = {
-        "status": "finished",
-        "arguments": {"epochs": 20, "data_dir": "/home/somebody/cifar"},
-        "data": {**TOY, "real": True, "verified": True, "name": "CIFAR-10"},
-        "quick": False,
-        "reductions": "",
-        "versions": {"python": "3.12.1"},
-        "started": "2026-01-02T03:04:05+00:00",
-        "notebooks": {},
-    }
-    page = report.index_page("full", record, report.Results([row], ["One processor, 2 cores"]))
+    page = report.index_page("full", RUN, report.Results([row], ["One processor, 2 cores"]))
     for words in ("78.0 %", "77.0 to 79.0", "78.6 %", "20/20 epochs", "402,986", "−2.8"):
         assert words in page
     assert "somebody" not in page and "One processor" in page
 
 
 def test_report_names_the_backbone_that_was_used_and_the_one_that_was_published():
-    rows, machines, problem = report.read_results(ROOT)
+    rows, machines, problem, _ = report.read_results(ROOT)
     assert problem == "" and len(machines) == 1
     (row,) = [row for row in rows if row["recipe"].startswith("96px")]
     assert row["network"] == "EfficientNet-Lite0"

@@ -12,6 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.pylabtools import select_figure_formats
 from matplotlib import colors
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -708,6 +710,55 @@ def test_every_figure_draws_at_a_notebook_pages_width(record, predicted):
     for figure in figures:
         assert isinstance(figure, Figure)
         assert figure.get_figwidth() <= 8.5
+        assert figure.alt_text.endswith(".")
         figure.draw_without_rendering()
         sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
         assert min(sizes) >= 9
+
+
+# What figures say to readers who cannot see them
+
+
+def test_a_notebook_keeps_a_figures_alt_text_beside_its_picture():
+    figure = plotting.agreement(np.array([[1.0, 0.823], [0.823, 1.0]]), ["VGG-10", "ResNet-20"])
+    shell = InteractiveShell()
+    select_figure_formats(shell, {"png"})
+    content, metadata = shell.display_formatter.format(figure)
+    assert content["image/png"]
+    assert metadata["image/png"]["alt"] == (
+        "Share of images with the same prediction. VGG-10 and ResNet-20: 82.3 %."
+    )
+
+
+def test_the_alt_text_of_a_comparison_holds_its_numbers():
+    rows = (
+        comparison_rows()
+        .iloc[:1]
+        .assign(label="A", accuracy=0.781, low=0.77, high=0.79, reference=0.8)
+    )
+    assert plotting.model_comparison(rows).alt_text == (
+        "Test accuracy of each row, with its 95 % interval. A: 78.1 % (77.0 – 79.0), published 80.0 %."
+    )
+    bare = rows.assign(low=np.nan, high=np.nan, reference=np.nan)
+    assert plotting.model_comparison(bare).alt_text.endswith(" A: 78.1 %.")
+
+
+def test_the_alt_text_of_learning_curves_is_of_the_epoch_that_was_kept():
+    run = {"accuracy": [0.2, 0.5, 0.9], "val_accuracy": [0.25, 0.6, 0.55]}
+    run |= {"loss": [3, 2, 1], "val_loss": [3, 2, 2]}
+    figure = plotting.learning_curves({"a": run, "b": run}, kept_epochs={"a": 2})
+    assert "a: 50.0 % training and 60.0 % validation accuracy at epoch 2 of 3," in figure.alt_text
+    assert "b: 90.0 % training and 55.0 % validation accuracy at epoch 3." in figure.alt_text
+
+
+def test_the_alt_text_of_a_dashboard_names_the_best_and_the_worst_class(record):
+    rows = [dict(row, accuracy=0.5) for row in record["per_class"]]
+    rows[3]["accuracy"], rows[8]["accuracy"] = 0.4, 0.9
+    words = plotting.dashboard({**record, "per_class": rows}).alt_text
+    assert "between 40.0 % (cat) and 90.0 % (ship)" in words
+
+
+def test_the_alt_text_of_a_class_table_holds_each_models_extremes():
+    table = pd.DataFrame({"VGG-10": [0.5, 0.75]}, index=["cat", "dog"])
+    words = plotting.heat_map(table).alt_text
+    assert words.endswith("VGG-10: from 50.0 % (cat) to 75.0 % (dog).")

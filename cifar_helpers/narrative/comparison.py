@@ -76,7 +76,7 @@ def comparison_table(chosen: list[Result]) -> HTML | Markdown:
                 "McNemar": p_value(found["p_value"]),
             }
         )
-    return to_html(pd.DataFrame(rows), "neighbours", words=["from", "to"])
+    return to_html(pd.DataFrame(rows), "neighbours")
 
 
 # Where the models disagree
@@ -178,7 +178,7 @@ def cost_table(chosen: list[Result]) -> HTML:
                 "on": ", ".join(results.machines([result])),
             }
         )
-    return to_html(pd.DataFrame(rows), "costs", words=["model", "on"])
+    return to_html(pd.DataFrame(rows), "costs")
 
 
 def _seconds_per_epoch(record: dict) -> float:

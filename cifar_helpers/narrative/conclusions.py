@@ -69,8 +69,7 @@ def conclusions_table(found: list[Result], out: str) -> HTML | Markdown:
             "here for the toy set.*"
         )
     variants = results.load_for_effects(out, about["name"])
-    words = ["claim", "measured", "verdict"]
-    return to_html(conclusion_rows(found, variants), "conclusions", words=words)
+    return to_html(conclusion_rows(found, variants), "conclusions")
 
 
 def conclusion_rows(found: list[Result], variants: list[Result]) -> pd.DataFrame:

@@ -42,7 +42,7 @@ def results_table(found: list[Result]) -> HTML:
     table = table.replace(r"(?<=\d) (?=[%m])", "\N{NO-BREAK SPACE}", regex=True)
     styled = table.style.hide(axis="index")
     styled = styled.set_properties(subset=["95 % interval"], **{"min-width": "6.5em"})
-    shown = to_html(styled, "results", words=["network, recipe", "what changes"])
+    shown = to_html(styled, "results")
     return HTML(f"{shown.data}\n<p>{' '.join(_column_lines(found))}</p>")
 
 
@@ -77,7 +77,9 @@ def classification_report(result: Result) -> HTML:
     shares = ["precision", "recall", "f1"]
     table = pd.DataFrame(result.record["per_class"])[["class", *shares, "support"]]
     styled = table.style.hide(axis="index").format({name: percent for name in shares})
-    shaded = styled.background_gradient(subset=shares, cmap="Blues", vmin=0.3, vmax=1.1)
+    # Pale enough for dark text all over: white text on a middle blue is hard to read.
+    pale = {"cmap": "Blues", "vmin": 0.5, "vmax": 1.4, "text_color_threshold": 0}
+    shaded = styled.background_gradient(subset=shares, **pale)
     return to_html(shaded, "classes")
 
 

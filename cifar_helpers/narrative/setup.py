@@ -62,7 +62,7 @@ def stage_table(stages: list[dict]) -> HTML:
     totals = [table["parameters"].sum(), table["multiply-adds"].sum()]
     table.loc[len(table)] = ["in all", "", "", *totals]
     styled = table.style.hide(axis="index").format(thousands=",")
-    return to_html(styled, "stages", words=["block", "layers"])
+    return to_html(styled, "stages")
 
 
 def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
@@ -81,7 +81,7 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
         }
     top = {"vertical-align": "top", "max-width": "17em"}
     styled = pd.DataFrame(columns).style.set_properties(**top)
-    return to_html(styled, "recipes", words=list(columns))
+    return to_html(styled, "recipes")
 
 
 def _augmentation(recipe: Recipe) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Arc, Patch, Rectangle
 
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 
 _SCALE = (
     "A square's edge grows with the logarithm of the feature map's height and width; one more sheet "
@@ -55,6 +55,7 @@ def architecture(stages: Sequence[Mapping[str, Any]], title: str = "") -> Figure
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.axis("off")
     figure.suptitle(title, y=1 - 0.1 / height, va="top")
+    figure.alt_text = alt_text.architecture(stages, title)
     largest = max(max(stage["output_shape"][:-1], default=1) for stage in stages)
     previous = (0.0, 0.0)
     for position, (stage, caption) in enumerate(zip(stages, captions, strict=True)):

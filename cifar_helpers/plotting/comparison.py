@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.text import percent
 
 # Where a dot's label may stand, in points right of and above it; the near ones first.
@@ -46,6 +46,7 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
     axes.set_yticks(places, labels)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     style.accuracy_axis(axes, [accuracy, low, high, reference], "test accuracy")
+    figure.alt_text = alt_text.model_comparison(rows)
     return figure
 
 
@@ -70,6 +71,7 @@ def cost_accuracy(rows: pd.DataFrame, *, x_label: str) -> Figure:
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     style.percent_axis(axes.yaxis)
     _place_labels(axes, rows[["x", "accuracy"]].to_numpy(float), style.wrapped(rows["label"], 40))
+    figure.alt_text = alt_text.cost_accuracy(rows, x_label)
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.text import points
 
 _FEW_EPOCHS = 15  # up to here each epoch has a marker
@@ -71,10 +71,12 @@ def learning_curves(
     several = max(map(len, panels.values())) > 1
     markers = min(len(run["loss"]) for run in runs.values()) <= _FEW_EPOCHS
     _draw_legend(figure, several=several, markers=markers, fine_tuning=any(starts.values()))
+    earlier = {name: epoch for name, epoch in kept.items() if epoch < len(runs[name]["loss"])}
+    figure.alt_text = alt_text.learning_curves(runs, earlier)
     return figure
 
 
-def _panels(count: int, rates: bool) -> tuple[Figure, list[list[Axes]]]:
+def _panels(count: int, rates: bool) -> tuple[style.DescribedFigure, list[list[Axes]]]:
     """A figure and, by panel, its axes for accuracy, for loss and, if asked for, for the rate."""
     columns = 2 if count in (2, 4) else min(3, count)
     bands = math.ceil(count / columns)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.text import points
 
 
@@ -40,6 +40,7 @@ def effects(rows: pd.DataFrame) -> Figure:
         axes.margins(x=0.12)
         axes.set_title(_title(group), loc="left")
     panels[-1, 0].set_xlabel("difference of test accuracy, percentage points")
+    figure.alt_text = alt_text.effects(rows)
     return figure
 
 

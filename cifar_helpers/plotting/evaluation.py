@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifar_helpers import models
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.plotting.heat_maps import draw_confusion
 from cifar_helpers.text import percent
 
@@ -37,6 +37,8 @@ def dashboard(record: Mapping[str, Any]) -> Figure:
         panels["matrix"], record["confusion_matrix"], [row["class"] for row in record["per_class"]]
     )
     _draw_calibration(panels["bins"], record["calibration"], shade)
+    title = figure.get_suptitle().replace("\n", " ")
+    figure.alt_text = alt_text.dashboard(title, record)
     return figure
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 
 _GAP = 2  # pixels between two pictures of a pair
 _TITLE = 0.17  # inches, a line of a title
@@ -49,6 +49,7 @@ def gallery(
             axes.set_title(text, size=style.SMALL, weight="normal")
         if not pictures:
             line[0].text(0.5, 0.5, "none", ha="center", va="center", transform=line[0].transAxes)
+    figure.alt_text = alt_text.gallery(rows, title)
     return figure
 
 

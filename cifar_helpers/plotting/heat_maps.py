@@ -10,7 +10,7 @@ from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 
 
 def heat_map(table: pd.DataFrame) -> Figure:
@@ -28,6 +28,7 @@ def heat_map(table: pd.DataFrame) -> Figure:
     axes.xaxis.tick_top()
     style.slant(axes.get_xticklabels(), above=True)
     axes.set_title("Accuracy of each class (%)", pad=10)
+    figure.alt_text = alt_text.heat_map(table)
     return figure
 
 
@@ -45,6 +46,7 @@ def agreement(matrix: npt.ArrayLike, names: Sequence[str]) -> Figure:
     _draw(axes, values, 100 * values, style.wrapped(names, 40), style.wrapped(names), norm)
     axes.xaxis.tick_top()
     axes.set_title("Images with the same prediction (%)", pad=10)
+    figure.alt_text = alt_text.agreement(matrix, names)
     return figure
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifar_helpers import metrics
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.text import percent
 
 _GAP = 2  # pixels between the images of a grid
@@ -34,6 +34,7 @@ def sample_grid(
     centres = np.arange(len(class_names)) * (size + _GAP) + (size - 1) / 2
     axes.set_xticks(centres, list(class_names))
     style.slant(axes.get_xticklabels(), above=True)
+    figure.alt_text = alt_text.sample_grid(class_names, per_class)
     return figure
 
 
@@ -53,6 +54,7 @@ def augmentation_grid(images: np.ndarray, augmented: np.ndarray) -> Figure:
     start = left.shape[1]
     centres = [start / 2, start + between.shape[1] + right.shape[1] / 2]
     axes.set_xticks(centres, ["original", "augmented"])
+    figure.alt_text = alt_text.augmentation_grid(len(images), augmented.shape[1])
     return figure
 
 
@@ -88,6 +90,8 @@ def mistakes(
         pair = textwrap.fill(f"{class_names[labels[index]]} → {class_names[predicted]}", 15)
         confidence = percent(float(probabilities[index, predicted]))
         axes.set_title(f"{pair}\n{confidence}", size=style.SMALL, weight="normal")
+    captions = [axes.get_title().replace("\n", " ") for axes in panels[: len(chosen)]]
+    figure.alt_text = alt_text.mistakes(captions)
     if not len(chosen):
         figure.text(0.5, 0.5, "No wrong predictions", ha="center", va="center")
     return figure
@@ -116,6 +120,7 @@ def answer(seen: np.ndarray, classes: Sequence[str], confidences: Sequence[float
     bars.spines["bottom"].set_visible(False)
     bars.set_xticks([])
     bars.set_title("confidence, calibrated", size=style.SMALL, weight="normal")
+    figure.alt_text = alt_text.answer(classes, confidences)
     return figure
 
 

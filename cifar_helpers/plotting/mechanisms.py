@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib import colormaps, patches, ticker
 from matplotlib.figure import Figure
 
-from cifar_helpers.plotting import style
+from cifar_helpers.plotting import alt_text, style
 
 _SHADES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 _MARKERS = "os^DvP"
@@ -40,6 +40,7 @@ def filters(
         panels[0, place].set_title(f"filter {number + 1}", size=style.SMALL, weight="normal")
         panels[1, place].imshow(responses[..., number], cmap="gray", interpolation="nearest")
         panels[1, place].set_title("response", size=style.SMALL, weight="normal")
+    figure.alt_text = alt_text.filters([int(number) + 1 for number in chosen])
     return figure
 
 
@@ -61,6 +62,7 @@ def receptive_fields(image: np.ndarray, fields: Sequence[tuple[str, int]]) -> Fi
         axes.add_patch(patches.Rectangle(corner, side, side, label=f"{name}: {side} px", **look))
     axes.axis("off")
     axes.legend(loc="center left", bbox_to_anchor=(1.03, 0.5), title="one position sees")
+    figure.alt_text = alt_text.receptive_fields(fields)
     return figure
 
 
@@ -80,6 +82,7 @@ def gradient_norms(norms: Mapping[str, Mapping[str, float]]) -> Figure:
     axes.set_xlabel("3 × 3 convolution, counted from the image")
     axes.set_ylabel("gradient / weights (norms)")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.alt_text = alt_text.gradient_norms(norms)
     return figure
 
 
@@ -106,4 +109,5 @@ def embeddings(
         axes.set_yticks([])
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5, markerscale=1.6)
+    figure.alt_text = alt_text.embeddings(list(points), class_names)
     return figure

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -66,10 +67,25 @@ def color(model: str, recipe: str = "") -> str:
     return colors.to_hex((1 - white) * full + white).upper()
 
 
-def new_figure(width: float, height: float, layout: str = "constrained") -> Figure:
-    """An empty figure; sizes in inches."""
+class DescribedFigure(Figure):
+    """A figure with a text for readers who cannot see it.
+
+    Attributes:
+        alt_text: what the figure shows, in words.
+    """
+
+    alt_text = ""
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
+        # IPython draws the picture itself and keeps this beside it; nbconvert and JupyterLab read it.
+        return {}, {"image/png": {"alt": self.alt_text}} if self.alt_text else {}
+
+
+def new_figure(width: float, height: float, layout: str = "constrained") -> DescribedFigure:
+    """An empty figure, which wants an `alt_text`; sizes in inches."""
     # Made by pyplot so that notebooks know how to show it, closed so that they show it once.
-    figure = plt.figure(figsize=(width, height), layout=layout)
+    size = (width, height)
+    figure = plt.figure(figsize=size, layout=layout, FigureClass=DescribedFigure)
     plt.close(figure)
     return figure
 

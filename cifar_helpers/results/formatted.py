@@ -100,13 +100,5 @@ def print_table(rows: list[dict], columns: Sequence[str]) -> None:
 
 
 def index_rows(found: list[Result]) -> list[dict]:
-    """The rows of the index page: every formatted column by its name, as text.
-
-    Besides, for its chart, `numbers`: accuracy, low, high and reference, fractions or None.
-    """
-    if not found:
-        return []
-    numbers = results_table(found)[["accuracy", "low", "high", "reference"]].astype(object)
-    rows = format_table(found)
-    rows["numbers"] = numbers.where(numbers.notna(), None).to_dict("records")
-    return rows.to_dict("records")
+    """The rows of the index page: every formatted column by its name, as text."""
+    return format_table(found).to_dict("records") if found else []

@@ -1,11 +1,14 @@
 """A run for its reader: a table in the terminal, a page for each notebook and an index."""
 
+import base64
+import hashlib
+import io
 import json
-import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
 
@@ -14,6 +17,9 @@ from cifar_helpers.files import replace_file, write_text
 from cifar_helpers.runner.estimates import makespan
 from cifar_helpers.runner.options import with_use
 from cifar_helpers.text import duration, first_line
+
+if TYPE_CHECKING:
+    from cifar_helpers.plotting.style import DescribedFigure
 
 SEEDS, MACHINES = 5, (1, 8, 64)  # of the projection
 
@@ -29,30 +35,63 @@ def write_pages(folder: Path, record: dict, found: "Results") -> None:
         found: the run's results.
     """
     (folder / "html").mkdir(exist_ok=True)
-    for name, entry in record["notebooks"].items():
-        output = entry.get("output")
-        if not output or not (folder / output).exists():
-            continue
-        page = folder / "html" / f"{name}.html"
-        # A page bears its notebook's time, so that a clock that was set back leaves no stale one.
-        executed = (folder / output).stat().st_mtime_ns
-        if not page.exists() or page.stat().st_mtime_ns != executed:
-            write_text(page, notebook_page(folder / output))
-            os.utime(page, ns=(executed, executed))
-        entry["page"] = page.name
-        entry["title"] = _title(folder / output) or name
+    pages: list[Page] = []
+    for name, entry in sorted(record["notebooks"].items()):
+        path = folder / entry.get("output", "")
+        if path.is_file():
+            pages.append(Page(path, f"{name}.html", _title(path) or name))
+            entry.update(page=pages[-1].name, title=pages[-1].title)
+    neighbours = zip(pages, [None, *pages], [*pages[1:], None], strict=False)
+    for page, before, after in neighbours:
+        write_notebook_page(folder / "html" / page.name, page, before, after)
     write_text(folder / "html" / "index.html", index_page(folder.name, record, found))
 
 
-def notebook_page(path: Path) -> str:
-    """An executed notebook as one self-contained HTML page."""
+class Page(NamedTuple):
+    """A notebook's page.
+
+    Attributes:
+        notebook: the executed notebook.
+        name: the file's.
+        title: as links to it say.
+    """
+
+    notebook: Path
+    name: str
+    title: str
+
+
+def write_notebook_page(path: Path, page: Page, before: Page | None, after: Page | None) -> None:
+    """Write an executed notebook as one self-contained HTML page, unless it is written already.
+
+    Args:
+        path: where to.
+        page: the notebook.
+        before: the page that it links to as the one before it.
+        after: the page that it links to as the next one.
+    """
     import nbformat
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(raw_template=_template("notebook"), embed_images=True)
-    resources = {"metadata": {"name": _title(path) or path.stem, "path": str(path.parent)}}
-    page, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4), resources)
-    return page
+    content, template = page.notebook.read_text(encoding="utf-8"), _template("notebook")
+    made_from = hashlib.sha256(f"{content}{template}{before}{after}".encode()).hexdigest()
+    if path.exists() and made_from in path.read_text(encoding="utf-8"):
+        return
+    exporter = HTMLExporter(
+        raw_template=template,
+        embed_images=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+    resources = {
+        "metadata": {"name": page.title, "path": str(page.notebook.parent)},
+        "made_from": made_from,
+        "before": before,
+        "after": after,
+    }
+    html, _ = exporter.from_notebook_node(nbformat.reads(content, as_version=4), resources)
+    write_text(path, html)
 
 
 def index_page(name: str, record: dict, found: "Results") -> str:
@@ -65,7 +104,8 @@ def index_page(name: str, record: dict, found: "Results") -> str:
         subject=data.get("subject", "CIFAR-10" if data.get("real", True) else "the toy set"),
         name=name,
         run=record,
-        rows=_with_marks(found.rows),
+        rows=found.rows,
+        figure=_picture(found.sources),
         machines=found.machines,
         several=any(row["seeds"] != "1" for row in found.rows),
         published=any("published" in row for row in found.rows),
@@ -99,20 +139,26 @@ def _command(arguments: dict) -> str:
     return shlex.join(words)
 
 
-def _with_marks(rows: list[dict]) -> list[dict]:
-    """The rows with positions, in percent of the width, of their mark in a common chart."""
-    ends = [end for row in rows for end in row["numbers"].values() if end is not None]
-    if not ends:
-        return rows
-    low, high = max(0.0, min(ends) - 0.02), min(1.0, max(ends) + 0.02)
+def accuracy_figure(found: Sequence[results.Result]) -> "DescribedFigure | None":
+    """The test accuracy of every row of the study; None where there is none."""
+    import matplotlib
 
-    def position(value: float | None) -> float | None:
-        return None if value is None else round(100 * (value - low) / (high - low), 2)
+    from cifar_helpers import narrative, plotting
 
-    return [
-        {**row, "marks": {key: position(value) for key, value in row["numbers"].items()}}
-        for row in rows
-    ]
+    matplotlib.use("agg")  # figures go to files: no window
+    plotting.use_style()
+    rows = results.without_variants(list(found))
+    return plotting.model_comparison(narrative.comparison_rows(rows)) if rows else None
+
+
+def _picture(found: Sequence[results.Result]) -> dict[str, str] | None:
+    """The figure for a page: its PNG file in base 64, and in words."""
+    figure = accuracy_figure(found)
+    if figure is None:
+        return None
+    png = io.BytesIO()
+    figure.savefig(png, bbox_inches="tight")
+    return {"png": base64.b64encode(png.getvalue()).decode(), "alt": figure.alt_text}
 
 
 class Results(NamedTuple):
@@ -122,18 +168,20 @@ class Results(NamedTuple):
         rows: as from `results.index_rows`.
         machines: what the trainings ran on, in words.
         problem: why records could not be read; else "".
+        sources: the results that the rows are made from.
     """
 
     rows: list[dict]
     machines: list[str]
     problem: str = ""
+    sources: Sequence[results.Result] = ()
 
 
 def read_results(folder: Path) -> Results:
     """The results of a run's folder."""
     try:
         found = results.load_results(folder)
-        return Results(results.index_rows(found), results.machines(found))
+        return Results(results.index_rows(found), results.machines(found), sources=found)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Results([], [], f"The records could not be read: {first_line(error)}")
 
@@ -153,16 +201,14 @@ def update_readme(root: Path) -> None:
     Args:
         root: the project's folder, with `README.md`, `docs` and `results`.
     """
-    from cifar_helpers import narrative, plotting
-
     found = results.without_variants(results.load_results(root))
     readme = root / "README.md"
     write_text(readme, with_results(readme.read_text(encoding="utf-8"), found))
     page = root / "docs" / "scaling.md"
     section = scaling_section(found)
     write_text(page, with_section(page.read_text(encoding="utf-8"), "projection", section))
-    plotting.use_style()
-    figure = plotting.model_comparison(narrative.comparison_rows(found))
+    figure = accuracy_figure(found)
+    assert figure is not None
     picture = root / "docs" / "accuracy.png"
     replace_file(picture, lambda file: figure.savefig(file, format="png", bbox_inches="tight"))
 
