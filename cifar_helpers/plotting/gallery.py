@@ -3,6 +3,7 @@
 A picture is uint8 `(height, width, 3)`.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -28,9 +29,13 @@ def gallery(
         title: of the figure.
         columns: pictures in a line; empty where there are fewer.
     """
-    lines = [
-        (name if start == 0 else "", list(pictures)[start : start + columns])
+    told = {
+        name: [(picture, _narrow(text, columns)) for picture, text in pictures]
         for name, pictures in rows.items()
+    }
+    lines = [
+        (name if start == 0 else "", pictures[start : start + columns])
+        for name, pictures in told.items()
         for start in range(0, max(len(pictures), 1), columns)
     ]
     every = [picture for _, pictures in lines for picture in pictures]
@@ -51,6 +56,11 @@ def gallery(
             line[0].text(0.5, 0.5, "none", ha="center", va="center", transform=line[0].transAxes)
     figure.alt_text = alt_text.gallery(rows, title)
     return figure
+
+
+def _narrow(text: str, columns: int) -> str:
+    """Text in lines that fit above one of so many pictures."""
+    return "\n".join(textwrap.fill(line, 90 // columns) for line in text.split("\n"))
 
 
 def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
