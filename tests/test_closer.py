@@ -135,11 +135,11 @@ def test_the_table_of_confidence_has_a_dash_for_what_was_not_kept():
 def test_examples_are_right_uncertain_and_wrong_predictions(splits):
     result = made(wrong=[3, 5])
     result.probabilities[7] = np.eye(10)[7] * 0.02 + np.eye(10)[8] * 0.48 + np.eye(10)[9] * 0.5
-    shown = titles(narrative.plot_examples(result, splits))
+    shown = [" ".join(each.split()) for each in titles(narrative.plot_examples(result, splits))]
     name = splits.class_names
-    assert f"{name[3]} → {name[4]}\n90.0 %" in shown
-    assert f"{name[7]} → {name[9]}\n50.0 %\nor {name[8]} 48.0 %" in shown
-    assert f"{name[0]}\n90.0 %" in shown
+    assert f"{name[3]} → {name[4]} 90.0 %" in shown
+    assert f"{name[7]} → {name[9]} 50.0 % or {name[8]} 48.0 %" in shown
+    assert f"{name[0]} 90.0 %" in shown
 
 
 def test_heat_maps_stand_beside_their_images(splits):

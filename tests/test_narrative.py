@@ -122,12 +122,13 @@ def test_a_difference_that_rounds_to_zero_has_no_minus():
 
 
 def test_the_conclusions_of_one_training():
-    best, gap, hardest, confidence = lines(narrative.describe_findings([made()]))
+    best, unknown, gap, hardest, confidence = lines(narrative.describe_findings([made()]))
     low, high = metrics.accuracy_interval(LABELS, made().probabilities)
     assert best == (
         "- **base** classifies **80.0 %** of the test images correctly "
         f"(95 % interval over test images {100 * low:.1f} – {100 * high:.1f})."
     )
+    assert unknown == "- Not known: how far another seed would move **base**, trained once."
     assert gap == (
         "- Training minus validation accuracy of the epoch whose weights were kept, in percentage "
         "points: base +3.0."
@@ -145,15 +146,28 @@ def test_the_conclusions_of_several_seeds_say_which_they_are_about():
     assert "- With seed 0, the mean confidence is 90.0 %: overconfident by 10.0 points" in text
 
 
-def test_recipes_are_compared_with_the_same_seed():
+def test_neighbouring_rows_are_compared_over_the_seeds_of_both():
     found = [
-        made(seed=seed, recipe=recipe, wrong=range(count))
-        for recipe, count in (("base", 60), ("improved", 20))
-        for seed in range(2)
+        made(seed=seed, recipe=recipe, wrong=range(count + seed))
+        for recipe, count in (("base", 60), ("callbacks", 60), ("improved", 20))
+        for seed in range(3)
     ]
+    found[-1] = made(seed=2, recipe="improved", wrong=range(16))  # three points better yet
+    first, second = [
+        line for line in lines(narrative.describe_findings(found)) if line.startswith("- From")
+    ]
+    assert "**base** to **callbacks**: +0.0 points on average" in first
+    assert "it may be nothing" in first
+    assert "**callbacks** to **improved**: +21.0 points on average" in second
+    # Differences of 20, 20 and 23 points: their mean more or less t(0.975, 2) standard errors.
+    assert "(95 % interval over 3 seeds +16.7 to +25.3)" in second
+
+
+def test_rows_of_one_seed_are_compared_over_the_test_images():
+    found = [made(recipe="base", wrong=range(60)), made(recipe="improved", wrong=range(20))]
     (line,) = [line for line in lines(narrative.describe_findings(found)) if "McNemar" in line]
-    assert line.startswith("- With seed 0 of both, the difference from **base** is +20.0 points")
-    assert "a real difference" in line and "p < 0.001" in line
+    assert line.startswith("- From **base** to **improved**: +20.0 points (95 % interval over test")
+    assert "a clear difference between these two trained networks" in line and "p < 0.001" in line
 
 
 def test_luck_is_not_called_a_difference():
@@ -308,7 +322,15 @@ def test_the_recipe_table_says_what_each_phase_sees_and_when_it_stops():
     plan = [(recipe, 0) for recipe in recipes.select("vgg10", ["base", "callbacks"])]
     table = narrative.recipe_table(plan).data
     assert ">after 5 epochs without progress, back to the best epoch<" in table
-    assert ">after 2 epochs without progress<" in table
+    assert ">0.001, halved after 2 epochs without progress<" in table
+    assert ">0.001, constant<" in table
+
+
+def test_the_recipe_table_says_how_a_learning_rate_rises_and_falls():
+    plan = [(recipe, 0) for recipe in recipes.select("resnet20", ["improved"])]
+    table = narrative.recipe_table(plan).data
+    assert ">0.15, reached over the first 20 % of the steps, linear decay to zero<" in table
+    assert ">SGD, Nesterov momentum 0.9<" in table
 
 
 # The README
