@@ -51,7 +51,7 @@ def made(model="vgg10", recipe="base", *, wrong=range(40), confidence=0.9, **cha
             "run": 4,
             "phases": [{"requested": epochs - 3, "run": 1}, {"requested": 3, "run": 3}],
         },
-        "history": {"seconds": [100.0, 7.0, 9.0, 8.0]},
+        "history": {"seconds": [100.0, 7.0, 9.0, 8.0], "val_accuracy": [0.5, 0.6, 0.7, 0.8]},
         "validation": {"accuracy": accuracy},
         "test": {"accuracy": accuracy, "loss": 0.5},
         "test_accuracy_interval": list(metrics.accuracy_interval(LABELS, probabilities)),
@@ -368,3 +368,68 @@ def test_the_words_of_a_table_are_flush_left_and_its_numbers_are_not():
 def test_numbers_on_a_shade_are_dark():
     page = narrative.classification_report(made()).data
     assert "background-color" in page and "color: #000000" in page and "color: #f1f1f1" not in page
+
+
+# Answers
+
+
+@pytest.fixture
+def others(monkeypatch, toy_splits):
+    """Published records: a list to fill; the images of all of them are at hand."""
+    published = []
+    monkeypatch.setattr(results, "published", lambda: published)
+    monkeypatch.setattr(
+        sys.modules["cifar_helpers.results.effects"], "published", lambda: published
+    )
+    source = replace(toy_splits.source, name="CIFAR-10", real=True, sha256="")
+    return published, replace(toy_splits, source=source)
+
+
+def test_the_best_row_stands_beside_that_of_the_model_before(others):
+    published, splits = others
+    weights, work = {"total": 100_000}, 5_000_000
+    published += [
+        made("baseline_cnn", "improved", wrong=range(50), parameters=weights, multiply_adds=work),
+        made("baseline_cnn", "reference", wrong=range(90), parameters=weights, multiply_adds=work),
+        made("resnet20", "improved", wrong=range(2)),
+    ]
+    text = narrative.describe_findings([made(wrong=range(10))], splits=splits).data
+    assert (
+        "Beside **Baseline CNN, improved**, the best row of the model before: +20.0 points" in text
+    )
+    assert "with 4 times the weights and 2 times the multiply-adds per image" in text
+    assert "ResNet-20" not in text
+
+
+def test_reasons_are_given_where_ablations_make_them_clear(others):
+    published, splits = others
+    base = recipes.select("vgg10", ["short-base"])[0]
+    for seed in range(3):
+        unchanged = {"recipe": base.name, "parameters_hash": f"base {seed}"}
+        published.append(made(seed=seed, wrong=range(40 + seed % 2), **unchanged))
+        for name, wrong in (("one-convolution", 80), ("no-dropout", 40)):
+            published.append(
+                made(
+                    recipe=name,
+                    seed=seed,
+                    wrong=range(wrong + seed),
+                    variant_of=base.name,
+                    parameters_hash=f"{name} {seed}",
+                    changes=f"changed as {name}",
+                )
+            )
+    text = narrative.describe_findings([made()], splits=splits).data
+    assert "Single changes whose effect is beyond that of the seeds: changed as one-conv" in text
+    assert "changed as no-dropout" not in text
+    assert "of the ablations above" in text
+
+
+def test_without_ablations_no_reason_is_claimed(others):
+    _, splits = others
+    text = narrative.describe_findings([made()], splits=splits).data
+    assert "No single change has yet been shown to make a difference" in text
+
+
+def test_drawings_give_no_reasons(others, toy_splits):
+    text = narrative.describe_findings([made()], splits=toy_splits).data
+    assert "ingle change" not in text
