@@ -39,6 +39,13 @@ def test_the_readmes_figure_is_there():
     assert (ROOT / "docs" / "accuracy.png").stat().st_size > 1_000
 
 
+def test_the_figures_from_notebooks_are_those_of_the_notebooks():
+    figures = report.notebook_figures(ROOT / "notebooks")
+    assert set(figures) == {"gradients", "features"}
+    for name, png in figures.items():
+        assert (ROOT / "docs" / f"{name}.png").read_bytes() == png
+
+
 def test_published_records_are_of_one_set_of_real_images(published):
     assert {result.record["dataset"]["sha256"] for result in published} == {
         published[0].record["dataset"]["sha256"]

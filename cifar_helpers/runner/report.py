@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -196,10 +197,10 @@ def print_results(rows: list[dict]) -> None:
 
 
 def update_readme(root: Path) -> None:
-    """Make what the README and docs/scaling.md say of results anew, and the README's figure.
+    """Make what the README and docs/scaling.md say of results anew, and the README's figures.
 
     Args:
-        root: the project's folder, with `README.md`, `docs` and `results`.
+        root: the project's folder, with `README.md`, `docs`, `results` and the executed `notebooks`.
     """
     found = results.without_variants(results.load_results(root))
     readme = root / "README.md"
@@ -211,6 +212,23 @@ def update_readme(root: Path) -> None:
     assert figure is not None
     picture = root / "docs" / "accuracy.png"
     replace_file(picture, lambda file: figure.savefig(file, format="png", bbox_inches="tight"))
+    for name, png in notebook_figures(root / "notebooks").items():
+        replace_file(root / "docs" / f"{name}.png", methodcaller("write", png))
+
+
+def notebook_figures(folder: Path) -> dict[str, bytes]:
+    """The figures of executed notebooks that the README shows, as PNG files by name.
+
+    They are those of the cells with a tag `readme-NAME`.
+    """
+    figures = {}
+    for path in sorted(folder.glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            names = [tag for tag in cell["metadata"].get("tags", []) if tag.startswith("readme-")]
+            for name, output in zip(names, cell.get("outputs", []), strict=False):
+                if png := output.get("data", {}).get("image/png"):
+                    figures[name.removeprefix("readme-")] = base64.b64decode(png)
+    return figures
 
 
 def with_results(readme: str, found: list) -> str:
