@@ -16,6 +16,7 @@ _SCALE = (
     "A square's edge grows with the logarithm of the feature map's height and width; one more sheet "
     "stands for four times the channels. A bar is a vector."
 )
+_ARCS = " Arcs over the arrow to a block are the skip connections inside it."
 _SKIPS = {
     "identity": {"color": style.TEXT, "ls": "-"},
     "projection": {"color": style.MISTAKE, "ls": "--"},
@@ -48,7 +49,8 @@ def architecture(stages: Sequence[Mapping[str, Any]], title: str = "") -> Figure
     # Inches: 1.45 for name and map, then the caption.
     row_height = 1.55 + 0.19 * max(caption.count("\n") + 1 for caption in captions)
     width = margin + cell * columns
-    scale = textwrap.fill(_SCALE, int(width / 0.09))
+    arcs = _ARCS if any(stage.get("skips") for stage in stages) else ""
+    scale = textwrap.fill(_SCALE + arcs, int(width / 0.09))
     below = 0.6 + 0.19 * scale.count("\n")  # for the scale and the legend
     height = row_height * rows + 0.3 + below
     figure = style.new_figure(width, height, layout="none")
