@@ -25,13 +25,19 @@ STUDY = (
 THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """The address of a scheduler with two workers of one thread, each in a home of its own."""
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory) -> Path:
+    """The folder with the homes of the cluster's processes."""
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(scope="module")
+def cluster(homes):
+    """The client of a scheduler with two workers of one thread, each in a home of its own."""
     started = []
 
     def start(name: str, *words: str) -> Path:
-        home = tmp_path / name
+        home = homes / name
         home.mkdir()
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CIFAR")},
@@ -115,7 +121,7 @@ def records(folder: Path) -> dict:
 
 
 def test_what_dies_on_a_cluster_is_trained_elsewhere_and_the_same_command_continues(
-    cluster, runner, tmp_path
+    cluster, homes, runner, tmp_path
 ):
     address = cluster.scheduler.address
     folder = tmp_path / "run"
@@ -137,7 +143,7 @@ def test_what_dies_on_a_cluster_is_trained_elsewhere_and_the_same_command_contin
     for line in ("01_baseline_cnn: finished", "02_vgg10: finished"):
         assert line in out
     assert len(list(folder.glob("models/*.keras"))) == 4
-    left = {path.name for name in ("one", "two") for path in (tmp_path / name).iterdir()}
+    left = {path.name for name in ("one", "two") for path in (homes / name).iterdir()}
     assert left <= {"log", ".cache", ".config", ".keras", "dask-scratch-space"}
 
     local = runner(tmp_path / "local", "--workers", "2")
