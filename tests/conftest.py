@@ -12,7 +12,10 @@ from tiny_study import ROOT, TinyStudy
 from cifar_helpers import data
 
 # By the time that they take.
-LONGEST = "training faults variants notebooks pipeline kills cluster resuming backbones data extension phases"
+LONGEST = (
+    "variants training cluster notebooks resuming faults kills models extension backbones pipeline"
+    " data results phases"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

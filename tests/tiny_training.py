@@ -76,7 +76,8 @@ def load_backbone(model, path) -> None:
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if "conv" in weight.path:
-            weight.assign(rng.normal(scale=0.5, size=weight.shape))
+            # All above 0, so that no ReLU keeps the gradients from the layers below.
+            weight.assign(rng.uniform(0, 0.5, weight.shape))
 
 
 def find_backbone(weights_file, *, download=True) -> backbones.Weights:
