@@ -11,11 +11,17 @@ from tiny_study import ROOT, TinyStudy
 
 from cifar_helpers import data
 
+# By the time that they take.
+LONGEST = (
+    "variants training cluster notebooks resuming faults kills models extension backbones pipeline"
+    " data results phases"
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first, so that no process is left alone with one at the end."""
-    longest = ("kills", "cluster", "training", "faults", "variants", "extension", "notebooks")
-    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in longest)
+    """The longest files come first, so that no process is left alone with one at the end."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST.split())}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -20,18 +20,24 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals"
 STUDY = (
     *("--dataset", "toy", "--train-size", "300", "--epochs", "4", "--recipes", "improved"),
     *("--precision", "float32"),
-    *("--notebooks", "01", "02", "--seeds", "0", "1", "-p", "deterministic=True", "--no-html"),
+    *("--seeds", "0", "1", "-p", "deterministic=True", "--no-html"),
 )
 THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """The address of a scheduler with two workers of one thread, each in a home of its own."""
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory) -> Path:
+    """The folder with the homes of the cluster's processes."""
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(scope="module")
+def cluster(homes):
+    """The client of a scheduler with two workers of one thread, each in a home of its own."""
     started = []
 
     def start(name: str, *words: str) -> Path:
-        home = tmp_path / name
+        home = homes / name
         home.mkdir()
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CIFAR")},
@@ -69,21 +75,30 @@ def cluster(tmp_path):
             each.kill()
 
 
-def wait_for(condition, seconds: float = 120) -> None:
+def wait_for(condition, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
 
 
-def runner(folder: Path, *words: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "run_all.py"), *STUDY, "--out", str(folder), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **THREADS, "CIFAR_HELPERS_CACHE": str(folder.parent / "cache")},
-    )
+@pytest.fixture
+def runner(study, environment):
+    """Starts the runner, in a process of its own."""
+    study.add_training("01_baseline_cnn")
+    study.add_training("02_vgg10")
+    cache = {"CIFAR_HELPERS_CACHE": str(study.root / "cache")}
+
+    def start(folder: Path, *words: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            study.process(*STUDY, "--out", str(folder), *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**environment, **THREADS, **cache},
+        )
+
+    return start
 
 
 def epochs_done(folder: Path) -> int:
@@ -106,7 +121,7 @@ def records(folder: Path) -> dict:
 
 
 def test_what_dies_on_a_cluster_is_trained_elsewhere_and_the_same_command_continues(
-    cluster, tmp_path
+    cluster, homes, runner, tmp_path
 ):
     address = cluster.scheduler.address
     folder = tmp_path / "run"
@@ -122,17 +137,17 @@ def test_what_dies_on_a_cluster_is_trained_elsewhere_and_the_same_command_contin
     wait_for(lambda: not any(cluster.processing().values()), 30)
 
     second = runner(folder, "--scheduler", address)
-    out, _ = second.communicate(timeout=300)
+    out, _ = second.communicate(timeout=600)
     assert second.returncode == 0, out
     assert "4 of 4 trainings done" in out
     for line in ("01_baseline_cnn: finished", "02_vgg10: finished"):
         assert line in out
     assert len(list(folder.glob("models/*.keras"))) == 4
-    left = {path.name for name in ("one", "two") for path in (tmp_path / name).iterdir()}
+    left = {path.name for name in ("one", "two") for path in (homes / name).iterdir()}
     assert left <= {"log", ".cache", ".config", ".keras", "dask-scratch-space"}
 
     local = runner(tmp_path / "local", "--workers", "2")
-    out, _ = local.communicate(timeout=300)
+    out, _ = local.communicate(timeout=600)
     assert local.returncode == 0, out
     assert records(folder) == records(tmp_path / "local")
     assert len(records(folder)) == 4

@@ -175,8 +175,8 @@ def extended(tmp_path_factory):
         _add_entry(root / name, table, entry)
     notebook = (root / "notebooks" / "01_baseline_cnn.ipynb").read_text(encoding="utf-8")
     (root / "notebooks" / "06_mlp.ipynb").write_text(notebook.replace("baseline_cnn", "mlp"))
-    words = "--dataset stripes --epochs 1 --seeds 0 1 --recipes slow improved --backbone onelayer"
-    words += " --image-size 32 --notebooks 01 04 05 06"
+    words = "--dataset stripes --epochs 1 --seeds 0 --recipes slow improved --backbone onelayer"
+    words += " --image-size 32 --precision float32 --notebooks 01 04 05 06"
     variables = {name: value for name, value in os.environ.items() if name != "CIFAR10_DIR"}
     done = subprocess.run(
         [sys.executable, "run_all.py", *words.split(), "--out", "run"],
@@ -205,7 +205,7 @@ def test_one_entry_each_and_no_other_file_is_touched(extended):
 def test_each_is_trained_evaluated_and_recorded(extended):
     records = _records(extended)
     assert {(record["model"], record["recipe"]) for record in records} == ROWS
-    assert {record["seed"] for record in records} == {0, 1}
+    assert {record["seed"] for record in records} == {0}
     for record in records:
         assert record["dataset"]["name"] == "stripes"
         assert len(record["per_class"]) == len(record["confusion_matrix"]) == 7

@@ -79,10 +79,10 @@ def sleepy(study):
     return study
 
 
-def awake(study) -> int:
+def awake(study, *words) -> int:
     """The same command, with a first notebook that no longer sleeps; its exit status."""
     study.add("01_sleeps", "records_its_parameters")
-    return study.run("--no-html")
+    return study.run("--no-html", *words)
 
 
 # Signals
@@ -110,7 +110,8 @@ def test_a_signal_ends_the_kernel_and_the_command_continues(sleepy, environment,
         assert err == f"{running_then}{ended}\n"
     assert is_gone(kernel_file(sleepy))
     assert sleepy.statuses() == {"01_sleeps": "interrupted", "02_records": "waiting"}
-    assert no_half_files(sleepy.runs) and awake(sleepy) == 0
+    assert no_half_files(sleepy.runs) and awake(sleepy, "--notebooks", "1") == 0
+    assert sleepy.statuses()["01_sleeps"] == "finished"
 
 
 def _leave_a_failed_watch() -> None:
@@ -190,6 +191,7 @@ def ahead(sleepy, environment):
     environment["PYTHONPATH"] += os.pathsep + str(sleepy.root)
     source = sleepy.notebooks / "02_records.ipynb"
     source.write_text(source.read_text().replace("import json", "import json, tells_its_kernel"))
+    sleepy.settled = 0.0  # seconds until the runner starts it
     return path
 
 

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from tiny_training import TINY
 
 from cifar_helpers import data, training
 from cifar_helpers.backend import keras
+from cifar_helpers.training.optimizers import compile_for
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 4, 4, 3), dtype="uint8")
 LABELS = np.arange(70)
@@ -75,3 +77,14 @@ def test_the_epoch_advances_once_an_epoch():
     batches = _batches("flip")
     _trained_epochs(batches, 0, 3)
     assert batches.epoch == 3
+
+
+def test_a_prediction_traces_the_network_once_whatever_a_block_of_steps_is(monkeypatch):
+    model = training.build(TINY)
+    compile_for(model, TINY.phases[0], steps=1, label_smoothing=0.0)
+    step, traced = model.predict_step, []
+    monkeypatch.setattr(model, "predict_step", lambda batch: traced.append(batch) or step(batch))
+    images = np.zeros((1_024, 32, 32, 3), "uint8")  # two batches
+    assert training.predict(model, images).shape == (1_024, 10)
+    assert len(traced) == 1
+    assert model.steps_per_execution == 16

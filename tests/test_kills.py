@@ -1,7 +1,7 @@
 """Kill a toy run again and again at random moments; the same command must end in the same records.
 
-`KILLS=10 python -m pytest tests/test_kills.py` does it ten times to three notebooks' trainings; by
-default it is twice to one's.
+`KILLS=10 python -m pytest tests/test_kills.py` does it ten times to three of the study's notebooks;
+by default it is twice to a notebook that only trains.
 """
 
 import json
@@ -32,14 +32,22 @@ TRAININGS = 2 if KILLS < 10 else 8
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
 
-def start(folder: Path) -> subprocess.Popen:
-    """The runner, in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "run_all.py"), *STUDY, "--no-html", "--out", str(folder)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "CIFAR_HELPERS_CACHE": str(folder.parent / "cache")},
-    )
+@pytest.fixture
+def start(study, environment):
+    """Starts the runner, in a process of its own."""
+    study.add_training("01_baseline_cnn")
+    command = [sys.executable, str(ROOT / "run_all.py")] if KILLS >= 10 else study.process()
+    cache = {"CIFAR_HELPERS_CACHE": str(study.root / "cache")}
+
+    def start(folder: Path) -> subprocess.Popen:
+        return subprocess.Popen(
+            [*command, *STUDY, "--no-html", "--out", str(folder)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment | cache,
+        )
+
+    return start
 
 
 def kill_one(process: subprocess.Popen, choose: random.Random) -> str:
@@ -82,7 +90,7 @@ def found(folder: Path) -> dict:
     return rows
 
 
-def test_kills_at_random_moments_lose_nothing(tmp_path):
+def test_kills_at_random_moments_lose_nothing(start, tmp_path):
     started = time.monotonic()
     undisturbed = start(tmp_path / "undisturbed")
     while undisturbed.poll() is None and not list(tmp_path.glob("undisturbed/checkpoints/*/*/*")):

@@ -4,56 +4,60 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_training import BACKBONE, TRANSFER, find_backbone
+from tiny_training import BACKBONE, BLOCKS, TRANSFER, find_backbone
 
 from cifar_helpers import models, results, training
 from cifar_helpers.recipes import variant
 from cifar_helpers.training import phases, trainings
 
+# With SGD a difference in rounding stays one; Adam makes whole steps of it where gradients are small.
+_HEAD, _ALL = (replace(phase, epochs=1, optimizer="sgd") for phase in TRANSFER.phases)
 # The head alone, then all layers at 32 pixels, then at the recipe's 64.
 GROWING = replace(
     variant(TRANSFER, "growing", image_size=64).capped(1),
-    phases=(
-        replace(TRANSFER.phases[0], epochs=1, image_size=32),
-        replace(TRANSFER.phases[1], epochs=1, image_size=32),
-        replace(TRANSFER.phases[1], epochs=1),
-    ),
+    phases=(replace(_HEAD, image_size=32), replace(_ALL, image_size=32), _ALL),
 )
+LAST = f"block{BLOCKS}_conv"
 FAST = {"seed": 0, "precision": "float32", "verbose": False}
 
 
-@pytest.fixture(autouse=True)
-def tiny_backbone(monkeypatch):
-    monkeypatch.setitem(models.BACKBONES, "tiny", BACKBONE)
+@pytest.fixture(scope="module", autouse=True)
+def tiny_backbone():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.BACKBONES, "tiny", BACKBONE)
+        yield
 
 
 def _train(recipe, splits, out=""):
     return training.train(recipe, splits, weights=find_backbone(""), out=str(out), **FAST)
 
 
-def test_each_phase_sees_images_of_its_size_and_the_network_ends_at_the_recipes(
-    toy_splits, tmp_path, monkeypatch
-):
-    sizes, run_phase = [], phases.run_phase
+@pytest.fixture(scope="module")
+def whole(toy_splits, tmp_path_factory):
+    """A training of all phases, its folder, and the size of the images of each phase."""
+    out, sizes, run_phase = tmp_path_factory.mktemp("whole"), [], phases.run_phase
 
     def note(run, log, number):
         sizes.append(run.model.get_layer("resize").height)
         run_phase(run, log, number)
 
-    monkeypatch.setattr(trainings, "run_phase", note)
-    run = _train(GROWING, toy_splits, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainings, "run_phase", note)
+        return _train(GROWING, toy_splits, out), out, sizes
+
+
+def test_each_phase_sees_images_of_its_size_and_the_network_ends_at_the_recipes(whole):
+    run, out, sizes = whole
     assert sizes == [32, 32, 64]
     assert run.model.get_layer("resize").height == 64
-    (found,) = results.load_results(tmp_path)
+    (found,) = results.load_results(out)
     assert found.record["image_size"] == 64
     assert [phase["run"] for phase in found.record["epochs"]["phases"]] == [1, 1, 1]
 
 
 def test_a_training_that_stopped_between_two_sizes_goes_on_in_the_larger_one(
-    toy_splits, tmp_path, monkeypatch
+    whole, toy_splits, tmp_path, monkeypatch
 ):
-    whole = _train(GROWING, toy_splits)
-
     class Stopped(Exception):
         pass
 
@@ -68,7 +72,7 @@ def test_a_training_that_stopped_between_two_sizes_goes_on_in_the_larger_one(
             _train(GROWING, toy_splits, tmp_path)
     resumed = _train(GROWING, toy_splits, tmp_path)
     assert len(resumed.history["loss"]) == 3
-    for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+    for one, other in zip(whole[0].model.get_weights(), resumed.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
@@ -93,10 +97,10 @@ def test_a_layers_step_is_scaled_by_its_rate(toy_splits):
         run = _train(recipe, toy_splits)
         moved[decay] = {
             name: np.asarray(run.model.get_layer(name).kernel - before.get_layer(name).kernel)
-            for name in ("block1_conv", "block17_conv")
+            for name in ("block1_conv", LAST)
         }
     rates = models.layer_rates(run.model, 0.01)
-    for name in ("block1_conv", "block17_conv"):
+    for name in ("block1_conv", LAST):
         rate = rates[id(run.model.get_layer(name).kernel)]
         np.testing.assert_allclose(moved[0.01][name], rate * moved[1.0][name], atol=1e-6)
-    assert np.abs(moved[1.0]["block17_conv"]).max() > 0
+    assert np.abs(moved[1.0][LAST]).max() > 0

@@ -4,13 +4,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny_study import ROOT
 from tiny_training import BACKBONE, STOPPING, TINY, TRANSFER, find_backbone
 
-from cifar_helpers import data, models, recipes, results, training
+from cifar_helpers import data, models, predict, recipes, results, training
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.models import backbones
@@ -83,7 +84,7 @@ def recorded(toy_splits, tmp_path_factory):
 
 
 def _record(model, splits, out):
-    weights = backbones.resolve("efficientnet-lite0") if model == "transfer" else None
+    weights = find_backbone("") if model == "transfer" else None
     options = {"seed": 0, "weights": weights, "out": str(out), "verbose": False, **FAST}
     return training.train(_improved(model), splits, **options)
 
@@ -110,31 +111,6 @@ def test_a_finished_run_is_not_trained_again(toy_splits, tmp_path, monkeypatch):
     again = training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False, **FAST)
     assert again.model is None
     assert training.evaluate(again, out=str(tmp_path)).record == result.record
-
-
-@pytest.fixture(scope="module")
-def fine_tuned(recorded):
-    """The weights of a backbone before training, and after its two phases."""
-    before = training.build(_improved("transfer"), backbones.resolve("efficientnet-lite0"))
-    after = recorded("transfer").model
-    layers = zip(models.backbone_layers(before), models.backbone_layers(after), strict=True)
-    return [
-        (old.name, np.asarray(old), np.asarray(new))
-        for one, other in layers
-        for old, new in zip(one.weights, other.weights, strict=True)
-    ]
-
-
-def test_fine_tuning_leaves_the_backbones_statistics_alone(fine_tuned):
-    statistics = [row for row in fine_tuned if row[0] in ("moving_mean", "moving_variance")]
-    assert len(statistics) > 90
-    for _, old, new in statistics:
-        np.testing.assert_array_equal(old, new)
-
-
-def test_fine_tuning_trains_all_else_that_is_opened(fine_tuned):
-    trained = [row for row in fine_tuned if row[0] not in ("moving_mean", "moving_variance")]
-    assert not [name for name, old, new in trained if np.array_equal(old, new)]
 
 
 def test_weight_averages_are_what_is_kept(toy_splits, trained):
@@ -341,36 +317,71 @@ def test_a_plan_of_nonsense_is_refused(changes, message):
 
 
 DETERMINISTIC = """
-import json
+import json, sys
 from dataclasses import replace
 from cifar_helpers import data, models, recipes, training
+from cifar_helpers.models import backbones
 from cifar_helpers.training.runs import make_run
 
 splits = data.load("toy", train_size=64)
+splits = replace(splits, test=splits.test.take(range(100)))
 for model in models.MODELS:
     recipe = replace(recipes.select(model, ["improved"], epochs=1)[0], image_size=32)
+    weights = backbones.resolve("efficientnet-lite0") if model == "transfer" else None
+    options = {"seed": 0, "weights": weights, "precision": "float32"}
     run = training.train(
-        recipe, splits, seed=0, weights="efficientnet-lite0", deterministic=True, verbose=False
+        recipe, splits, out=sys.argv[1], deterministic=True, verbose=False, **options
     )
-    record = training.evaluate(run).record
-    options = {"seed": 0, "weights": "efficientnet-lite0", "precision": run.precision}
+    record = run.result.record
     without = make_run(recipe, run.splits, **options).parameters_hash
     found = record["deterministic"], record["parameters_hash"], without, record["test"]["loss"]
     print("found", json.dumps(found))
 """
 
 
-def test_every_model_trains_with_deterministic_kernels():
-    # In a process of its own: TensorFlow cannot be told to go back.
-    ran = subprocess.run([sys.executable, "-c", DETERMINISTIC], capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def deterministic(tmp_path_factory):
+    """What a process of its own trained, since TensorFlow cannot be told to go back."""
+    folder = tmp_path_factory.mktemp("deterministic")
+    command = [sys.executable, "-c", DETERMINISTIC, str(folder)]
+    ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     lines = [line for line in ran.stdout.splitlines() if line.startswith("found")]
-    assert len(lines) == len(models.MODELS)
-    for line in lines:
-        deterministic, name, without, loss = json.loads(line.removeprefix("found"))
-        assert deterministic is True
+    return SimpleNamespace(folder=folder, lines=lines)
+
+
+def test_every_model_trains_with_deterministic_kernels(deterministic):
+    assert len(deterministic.lines) == len(models.MODELS)
+    for line in deterministic.lines:
+        said, name, without, loss = json.loads(line.removeprefix("found"))
+        assert said is True
         assert name != without  # neither record is ever found in place of the other
         assert 0 < loss < 10
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(deterministic):
+    """The weights of EfficientNet-Lite0 before training, and after its two phases."""
+    before = training.build(_improved("transfer"), backbones.resolve("efficientnet-lite0"))
+    after = predict.load_model(deterministic.folder, "transfer", "improved", seed=0)
+    layers = zip(models.backbone_layers(before), models.backbone_layers(after), strict=True)
+    return [
+        (old.name, np.asarray(old), np.asarray(new))
+        for one, other in layers
+        for old, new in zip(one.weights, other.weights, strict=True)
+    ]
+
+
+def test_fine_tuning_leaves_the_backbones_statistics_alone(fine_tuned):
+    statistics = [row for row in fine_tuned if row[0] in ("moving_mean", "moving_variance")]
+    assert len(statistics) > 90
+    for _, old, new in statistics:
+        np.testing.assert_array_equal(old, new)
+
+
+def test_fine_tuning_trains_all_else_that_is_opened(fine_tuned):
+    trained = [row for row in fine_tuned if row[0] not in ("moving_mean", "moving_variance")]
+    assert not [name for name, old, new in trained if np.array_equal(old, new)]
 
 
 def test_with_a_folder_a_training_is_recorded_as_it_ends(toy_splits, tmp_path):
@@ -486,7 +497,8 @@ def test_a_recipe_gets_the_weights_of_its_own_backbone_found_once(toy_splits, mo
 
     trainings._own_weights.cache_clear()
     monkeypatch.setattr(backbones, "resolve", resolve)
-    recipe = replace(TRANSFER.capped(1), backbone="tiny")
+    head_alone = (replace(TRANSFER.phases[0], epochs=1),)
+    recipe = replace(TRANSFER, backbone="tiny", phases=head_alone)
     for seed in (0, 1):
         run = training.train(recipe, toy_splits, seed=seed, weights="other", verbose=False, **FAST)
         assert run.backbone == find_backbone("")
@@ -517,6 +529,7 @@ def test_a_precision_is_measured_once_and_kept(tmp_path, monkeypatch):
 
 def test_real_training_steps_are_compared_where_bfloat16_is_no_emulation(monkeypatch):
     compared = []
+    keras.utils.set_random_seed(0)
     monkeypatch.setattr(precision, "_compare", lambda *steps: compared.append(steps) or 0.9)
     precision._convolution_speedup.cache_clear()
     assert precision._measure("baseline_cnn") == 0.9

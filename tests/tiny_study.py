@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from cifar_helpers.runner import options, run
+from cifar_helpers.runner import options, run, steps
 
 FIXTURES = Path(__file__).with_name("notebooks")
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,10 +15,16 @@ ROOT = Path(__file__).resolve().parents[1]
 class TinyStudy:
     def __init__(self, root: Path):
         self.root, self.notebooks, self.runs = root, root / "sources", root / "runs"
+        self.settled = steps.SETTLED
         self.notebooks.mkdir()
 
     def add(self, name: str, fixture: str) -> None:
         shutil.copy(FIXTURES / f"{fixture}.ipynb", self.notebooks / f"{name}.ipynb")
+
+    def add_training(self, name: str) -> None:
+        """A notebook that trains and evaluates, without figures: `01_baseline_cnn` or `02_vgg10`."""
+        source = (FIXTURES / "trains_its_plan.ipynb").read_text()
+        (self.notebooks / f"{name}.ipynb").write_text(source.replace("MODEL", name[3:]))
 
     def run(self, *words: str) -> int:
         asked = options.parse(list(words))
@@ -48,7 +54,8 @@ class TinyStudy:
         """The command line that runs this study in a process of its own."""
         program = (
             "import sys, pathlib\n"
-            "from cifar_helpers.runner import options, run\n"
+            "from cifar_helpers.runner import options, run, steps\n"
+            f"steps.SETTLED = {self.settled}\n"
             "if __name__ == '__main__':\n"
             "    sys.exit(run(options.parse(None),\n"
             f"        notebooks_dir=pathlib.Path({str(self.notebooks)!r}),\n"

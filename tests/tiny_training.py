@@ -40,8 +40,7 @@ TRANSFER = Recipe(
     image_size=32,
 )
 
-# As many layers as the recipes unfreeze, and few weights.
-_BLOCKS = 17
+BLOCKS = 6
 BACKBONE = models.Backbone(
     name="tiny",
     label="Tiny",
@@ -51,14 +50,25 @@ BACKBONE = models.Backbone(
 )
 
 
-def build_backbone(image_shape) -> keras.Model:
+# As many layers as the recipes unfreeze, most of which do nothing.
+DEEP_BACKBONE = replace(BACKBONE, builder="tiny_training:build_deep_backbone")
+
+
+def build_deep_backbone(image_shape) -> keras.Model:
+    return build_backbone(image_shape, idle=6)
+
+
+def build_backbone(image_shape, idle: int = 0) -> keras.Model:
     images = keras.Input(image_shape)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(images)
-    for block in range(1, _BLOCKS + 1):
+    for block in range(1, BLOCKS + 1):
         name = f"block{block}"
         x = keras.layers.Conv2D(4, 1, strides=1 + (block < 4), name=f"{name}_conv")(x)
         x = layers.InferenceBatchNormalization(name=f"{name}_bn")(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
+        for number in range(idle):
+            x = keras.layers.Identity(name=f"{name}_idle{number}")(x)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", name="top_depthwise_conv")(x)
     return keras.Model(images, x)
 
 
@@ -66,7 +76,8 @@ def load_backbone(model, path) -> None:
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if "conv" in weight.path:
-            weight.assign(rng.normal(scale=0.5, size=weight.shape))
+            # All above 0, so that no ReLU keeps the gradients from the layers below.
+            weight.assign(rng.uniform(0, 0.5, weight.shape))
 
 
 def find_backbone(weights_file, *, download=True) -> backbones.Weights:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import tensorflow as tf
-from tiny_training import BACKBONE, find_backbone
+from tiny_training import DEEP_BACKBONE, find_backbone
 
 from cifar_helpers import data, models, recipes, training
 from cifar_helpers.recipes import Recipe
@@ -42,7 +42,7 @@ def train(recipe: Recipe, splits: data.Splits, out: Path) -> None:
 def main(out: Path) -> None:
     """Train them all."""
     warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run")
-    models.BACKBONES["tiny"] = BACKBONE
+    models.BACKBONES["tiny"] = DEEP_BACKBONE
     tf.config.run_functions_eagerly(True)
     splits = data.load("toy", train_size=64)
     test = data.Split(splits.test.images[:20], splits.test.labels[:20])

@@ -59,4 +59,9 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     if on_tensorflow_cpu():
         model.jit_compile = False  # a network that is not compiled would go through XLA
     batches = in_order(model, images, np.zeros(len(images), "int64"))
-    return model.predict(feed(batches), verbose=0)
+    # Of a block of steps Keras' `predict` traces each, which takes longer than the steps.
+    steps, model.steps_per_execution = model.steps_per_execution, 1
+    try:
+        return model.predict(feed(batches), verbose=0)
+    finally:
+        model.steps_per_execution = steps
