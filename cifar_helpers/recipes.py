@@ -100,6 +100,17 @@ RECIPES: tuple[Recipe, ...] = (
         validation_fraction=0.1,
     ),
     Recipe(
+        model="baseline_cnn",
+        name="best",
+        group="best",
+        changes="the improved recipe with a 4-pixel crop, for 60 epochs",
+        phases=(replace(_ADAMW, epochs=60),),
+        augmentation="crop_flip",
+        centred=True,
+        label_smoothing=0.05,
+        validation_fraction=0.1,
+    ),
+    Recipe(
         model="vgg10",
         name="base",
         group="reference",

@@ -136,6 +136,11 @@ def test_code_is_folded_until_the_reader_asks_for_it(visit):
     assert not code.is_visible()
 
 
+def test_the_network_of_a_notebook_is_shown_as_code_at_once(visit):
+    page = visit(NOTEBOOKS[0]).page
+    assert page.get_by_text("keras.Model(images, x").first.is_visible()
+
+
 def test_code_unfolds_without_scripts(visit):
     page = visit(NOTEBOOKS[0], java_script_enabled=False).page
     assert not page.get_by_role("button").first.is_visible()

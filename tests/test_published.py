@@ -45,7 +45,7 @@ def test_a_published_record_stands_in_for_its_training(train, splits, tmp_path, 
     assert run.model is None and run.history["accuracy"]
     assert not list(tmp_path.iterdir())
     shown = capsys.readouterr().out
-    assert "Published record: 1 epochs" in shown and "validation" not in shown
+    assert "Stored record: 1 epochs" in shown and "validation" not in shown
     assert training.evaluate(run).record["recipe"] == SHORT.name
 
 
@@ -149,21 +149,23 @@ def test_a_recipe_as_code_makes_the_recipe():
         assert eval(source, names) == recipe
 
 
-def _trial(name: str, accuracy: float, splits: data.Splits) -> training.Run:
-    history = {"accuracy": [0.5], "val_accuracy": [accuracy]}
-    recipe = replace(SHORT, name=name)
-    return training.Run(recipe, 0, splits, parameters_hash="", history=history)
+def _trial(name: str, splits: data.Splits) -> training.Run:
+    return training.Run(
+        replace(SHORT, name=name), 0, splits, parameters_hash="", history={"accuracy": [0.5]}
+    )
 
 
 def test_a_trial_says_when_it_decides_nothing(toy_splits):
-    splits = replace(toy_splits, validation_indices=np.arange(400))
-    first, near, far = (
-        _trial(name, accuracy, splits) for name, accuracy in [("a", 0.5), ("b", 0.55), ("c", 0.6)]
-    )
-    said = narrative.describe_trials([first, near, far]).data
-    # Of two shares near a half, each over 400 images: the root of two quarters over 400.
-    assert "**b** is +5.0 points" in said and "a standard error of 3.5 points: less" in said
-    assert "**c** is +10.0 points" in said and "more than they would explain" in said
+    """On 400 images: 200 right, 4 others of them wrong, and 100 more right."""
+    labels = np.zeros(400, int)
+    right = [np.arange(400) < 200, np.arange(400) < 196, np.arange(400) < 300]
+    right[1][396:] = True
+    probabilities = [np.column_stack([each, ~each]).astype(float) for each in right]
+    runs = [_trial(name, toy_splits) for name in "abc"]
+    said = narrative.describe_trials(runs, probabilities, labels).data
+    assert "| a | 50.0 % | 50.0 % |" in said and "| c | 50.0 % | 75.0 % |" in said
+    assert "**b** is +0.0 points" in said and "inconclusive" in said
+    assert "**c** is +25.0 points" in said and "another seed may still say otherwise" in said
 
 
 # Mechanisms
@@ -270,3 +272,30 @@ def test_every_class_has_its_points_in_every_panel():
     figure = mechanisms.embeddings(points, [0, 1, 2, 0, 1, 2], ["a", "b", "c"])
     assert [len(axes.collections) for axes in figure.axes] == [3, 3]
     assert [axes.get_title() for axes in figure.axes] == list(points)
+
+
+def test_gradients_are_told_beside_those_of_the_last_network():
+    norms = {"skips": {"a": 2.5, "b": 0.1234}, "neither": {"a": 0.001, "b": 0.01}}
+    said = narrative.describe_gradients(norms).data
+    assert said == "- **skips**: 12 to 2,500 times the gradients of neither, layer by layer."
+
+
+def test_a_backbone_with_random_weights_tells_images_apart():
+    """With the statistics that batch norms begin with, the signal would be gone."""
+    from cifar_helpers.backend import keras
+
+    keras.utils.set_random_seed(0)
+    network = models.transfer("efficientnet-lite0", image_size=32)
+    features = keras.Model(network.input, network.get_layer("head_pool").output)
+    images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype="uint8")
+    before = features.predict(images, verbose=0).std(axis=0).mean()
+    models.layers.standardize(network, images)
+    after = features.predict(images, verbose=0)
+    assert before < 1e-6 < 0.05 < after.std(axis=0).mean()
+    last = [
+        each
+        for each in network.layers
+        if isinstance(each, models.layers.InferenceBatchNormalization)
+    ][-1]
+    outputs = keras.Model(network.input, last.output).predict(images, verbose=0)
+    np.testing.assert_allclose(outputs.mean(axis=(0, 1, 2)), 0, atol=1e-2)

@@ -338,8 +338,8 @@ def test_the_rows_that_early_stopping_ended_by_an_earlier_rule_are_marked():
     assert [result.record["recipe"] for result in marked] == ["96px", "224px"]
     table = results.format_table(PUBLISHED, ["recipe"])["recipe"].tolist()
     assert [name for name in table if "(" in name] == [
-        "96px (earlier rule)",
-        "224px (earlier rule)",
+        "96px (adapted, earlier rule)",
+        "224px (adapted, earlier rule)",
     ]
     old = marked[0]
     today = results.experiment_hash(_anew(old))
@@ -417,7 +417,7 @@ def test_merged_columns_hold_what_they_name():
     columns = ["network, recipe", "training images", "epochs, time, precision"]
     table = results.format_table([r for r in PUBLISHED if r.record["model"] == "transfer"], columns)
     assert table.loc[0].tolist() == [
-        "EfficientNet-Lite0, 96px (earlier rule)",
+        "EfficientNet-Lite0, 96px (adapted, earlier rule)",
         "40,000 at 96 px",
         "40/40, 13 min, float32",
     ]

@@ -142,7 +142,7 @@ def build(inputs: "keras.KerasTensor", weights: Weights | str) -> "keras.KerasTe
     Args:
         inputs: images `(batch, height, width, 3)`, float, RGB in [0, 255], at least 32x32.
         weights: what `resolve` gave; the plain name of a backbone builds the architecture with
-            random weights, for counting and for tests.
+            random weights, for counting, for tests and for `layers.standardize`.
 
     Returns:
         Features; of the EfficientNets `(batch, ceil(height / 32), ceil(width / 32), 1280)`.

@@ -89,7 +89,12 @@ def first_layer(model: keras.Model, image: np.ndarray) -> tuple[np.ndarray, np.n
 
     Returns:
         Kernels `(k, k, 3, filters)`, and responses `(h, w, filters)`.
+
+    Raises:
+        LookupError: if the network has no convolution.
     """
-    layer = next(each for each in model.layers if isinstance(each, keras.layers.Conv2D))
+    layer = next((each for each in model.layers if isinstance(each, keras.layers.Conv2D)), None)
+    if layer is None:
+        raise LookupError(f"{model.name} has no convolution")
     responses = keras.Model(model.input, layer.output)(image[None].astype("float32"))
     return tuple(keras.ops.convert_to_numpy(each) for each in (layer.kernel, responses[0]))

@@ -4,6 +4,7 @@ What a notebook calls returns something that it displays as the last value of a 
 """
 
 from cifar_helpers.narrative.ablations import describe_effects, effect_rows, plot_effects
+from cifar_helpers.narrative.answers import describe_answer
 from cifar_helpers.narrative.closer import (
     calibration_table,
     describe_calibration,
@@ -16,7 +17,6 @@ from cifar_helpers.narrative.comparison import (
     cost_rows,
     cost_table,
     describe_missing,
-    describe_ranking,
     disagreement_table,
     hardest_images,
     plot_agreement,
@@ -35,8 +35,10 @@ from cifar_helpers.narrative.pictures import describe_picture_network, plot_own_
 from cifar_helpers.narrative.readme import commands_section, results_section
 from cifar_helpers.narrative.setup import (
     as_code,
+    describe_gradients,
     fine_tuning_table,
     notice,
+    plot_filters,
     recipe_table,
     split_table,
     stage_table,
@@ -65,16 +67,17 @@ __all__ = [
     "cost_rows",
     "cost_table",
     "describe_calibration",
+    "describe_answer",
     "describe_doubtful_labels",
     "describe_effects",
     "describe_ensemble",
     "describe_findings",
+    "describe_gradients",
     "describe_limits",
     "describe_missing",
     "describe_near_duplicates",
     "describe_picture_network",
     "describe_prediction_times",
-    "describe_ranking",
     "describe_results",
     "describe_trials",
     "disagreement_table",
@@ -89,6 +92,7 @@ __all__ = [
     "plot_effects",
     "plot_examples",
     "plot_hardest",
+    "plot_filters",
     "plot_heat_maps",
     "plot_near_duplicates",
     "plot_own_picture",

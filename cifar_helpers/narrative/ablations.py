@@ -12,8 +12,8 @@ from cifar_helpers.text import points, points_interval
 _WORDS = {
     "supported": "",
     "contradicted": "",
-    "undecided": ": it may be nothing",
-    "not tested": ": one seed says nothing of its spread",
+    "undecided": ": not distinguishable from zero",
+    "not tested": ": a single seed, so no interval",
 }
 
 
@@ -92,5 +92,5 @@ def _command(model: str) -> str:
     trainings = len(_ablations(model)) * len(recipes.ABLATION_SEEDS)
     return (
         f"`python run_all.py --notebooks {number} --recipes ablations --precision float32` trains "
-        f"them, {trainings} trainings in all."
+        f"all of them: {trainings} trainings with three seeds each."
     )

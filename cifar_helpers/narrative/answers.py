@@ -2,11 +2,14 @@
 
 import itertools
 
+from IPython.display import Markdown
+
 from cifar_helpers import metrics, models, results
 from cifar_helpers.data import Splits
 from cifar_helpers.narrative.ablations import effect_rows, untested
+from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
-from cifar_helpers.text import listed, p_value, points, points_interval
+from cifar_helpers.text import count, duration, listed, p_value, percent, points, points_interval
 
 
 def answer_lines(found: list[Result], out: str, splits: Splits | None) -> list[str]:
@@ -18,10 +21,38 @@ def answer_lines(found: list[Result], out: str, splits: Splits | None) -> list[s
         splits: the images at hand; None leaves other models and ablations out.
     """
     groups = list(results.by_experiment(found).values())
-    lines = [_step(before, after) for before, after in itertools.pairwise(groups)]
+    lines = [
+        _recipes_part(groups),
+        *(_step(before, after) for before, after in itertools.pairwise(groups)),
+    ]
     if splits:
         lines += [_beside_model_before(found, out, splits), _reasons(found, out, splits)]
     return [*lines, _unknown(groups)]
+
+
+def _recipes_part(groups: list[list[Result]]) -> str:
+    """How much of the result is decided by the way one network is trained."""
+    best = results.best_by_validation([result for group in groups for result in group])
+    first, last = groups[0][0].record, best.record
+    if first["recipe"] == last["recipe"] or first["image_size"] != last["image_size"]:
+        return ""
+    means = [
+        sum(each.record["test"]["accuracy"] for each in group) / len(group)
+        for group in (groups[0], _group_of(best, groups))
+    ]
+    images = [record["dataset"]["train_images"] for record in (first, last)]
+    more = f", {count(images[1])} training images in place of {count(images[0])} included"
+    return (
+        f"The way the same network is trained, from **{first['recipe']}** to **{last['recipe']}**, "
+        f"decides {points(100 * (means[1] - means[0]))} points: {percent(means[0])} become "
+        f"{percent(means[1])}{more if images[0] != images[1] else ''}."
+    )
+
+
+def _group_of(result: Result, groups: list[list[Result]]) -> list[Result]:
+    """The trainings that differ from one in their seed alone."""
+    wanted = results.experiment_hash(result)
+    return next(group for group in groups if results.experiment_hash(group[0]) == wanted)
 
 
 def _step(before: list[Result], after: list[Result]) -> str:
@@ -41,7 +72,7 @@ def _difference(before: list[Result], after: list[Result]) -> str:
         )
         interval = points_interval(*(100 * end for end in found["seeds"]))
         verdict = metrics.verdict(found["seeds"])
-        unclear = "; it may be nothing" if verdict == "undecided" else ""
+        unclear = "; not distinguishable from zero" if verdict == "undecided" else ""
         gain = points(100 * found["difference"])
         return (
             f"{gain} points on average (95 % interval over {len(seeds)} seeds {interval}{unclear})"
@@ -110,13 +141,14 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
         for row in (rows.sort_values("test").to_dict("records") if len(rows) else [])
         if metrics.verdict((row["low"], row["high"])) in ("supported", "contradicted")
     ]
-    told = (
-        f"Single changes whose effect is beyond that of the seeds: {'; '.join(clear)}."
-        if clear
-        else "No single change has yet been shown to make a difference beyond that of the seeds."
-    )
-    missing = len(untested(model, rows))
-    rest = f" Not tested: {missing} of the ablations above." if missing else ""
+    missing = [name for _, name in sorted(untested(model, rows))]
+    if rows.empty:
+        told = "No ablation has been trained yet, so no single change can be credited."
+    elif clear:
+        told = f"Single changes whose effect is beyond that of the seeds: {'; '.join(clear)}."
+    else:
+        told = f"Of {len(rows)} single changes tested, none has an interval without zero."
+    rest = f" Not tested: {listed(missing)}." if missing else ""
     return (
         f"{told}{rest} A step that changes several things at once does not tell which one counts."
     )
@@ -129,4 +161,87 @@ def _unknown(groups: list[list[Result]]) -> str:
     return (
         f"Not known: how far another seed would move {listed(single)}, "
         f"{'each ' if len(single) > 1 else ''}trained once."
+    )
+
+
+# The whole study
+
+
+def describe_answer(found: list[Result]) -> Markdown:
+    """Which model is best, how sure that is, what it costs, and what the recipes decide.
+
+    Args:
+        found: results of the study's rows, in the order of the table.
+    """
+    return bullets(study_lines(found))
+
+
+def study_lines(found: list[Result]) -> list[str]:
+    """The sentences of `describe_answer`."""
+    groups = list(results.by_experiment(found).values())
+    chosen = [_group_of(each, groups) for each in results.best_of_each_model(found)]
+    order = sorted(chosen, key=_mean, reverse=True)
+    ladder = ", ".join(f"{_label(group)} **{percent(_mean(group))}**" for group in order)
+    lines = [f"From best to worst, each model by its best recipe on validation images: {ladder}."]
+    if len(order) > 1:
+        difference_of_two = _difference(order[1], order[0])
+        lines.append(f"{_label(order[0])} beside {_label(order[1])}: {difference_of_two}.")
+    own = [group for group in order if not group[0].record["backbone"]]
+    if own and own[0] is not order[0]:
+        weights = count(own[0][0].record["parameters"]["total"])
+        lines.append(
+            f"Without pretraining {_label(own[0])} is best: {percent(_mean(own[0]))} with {weights} "
+            "weights."
+        )
+    return [*lines, _decided_by_recipes(groups, chosen), _certainty(groups), _cost(order)]
+
+
+def _mean(group: list[Result]) -> float:
+    return sum(each.record["test"]["accuracy"] for each in group) / len(group)
+
+
+def _label(group: list[Result]) -> str:
+    return results.row_label(group[0])
+
+
+def _decided_by_recipes(groups: list[list[Result]], chosen: list[list[Result]]) -> str:
+    """How far the recipe alone moves each network that stays the same."""
+    moved = []
+    for best in chosen:
+        record = best[0].record
+        rows = [each for each in groups if each[0].record["model"] == record["model"]]
+        if len(rows) > 1 and not record["backbone"]:
+            gain = 100 * (_mean(best) - min(map(_mean, rows)))
+            moved.append(f"{models.model_label(record['model'])} by {gain:.1f}")
+    if not moved:
+        return ""
+    return f"The way it is trained moves one and the same network far, in points: {listed(moved)}."
+
+
+def _certainty(groups: list[list[Result]]) -> str:
+    single = sum(len(group) == 1 for group in groups)
+    if not single:
+        return f"Each of the {len(groups)} rows was trained with several seeds."
+    return (
+        f"{single} of {len(groups)} rows were trained once: how far another seed would move them is "
+        "not known."
+    )
+
+
+def _cost(order: list[list[Result]]) -> str:
+    best, cheapest = (
+        order[0][0].record,
+        min(order, key=lambda group: group[0].record["multiply_adds"]),
+    )
+    if best is cheapest[0].record:
+        return ""
+    times = best["multiply_adds"] / cheapest[0].record["multiply_adds"]
+    taken = [
+        duration(sum(map(results.training_seconds, (each.record for each in group))) / len(group))
+        for group in (order[0], cheapest)
+    ]
+    pretraining = ", its training on ImageNet not counted" if best["backbone"] else ""
+    return (
+        f"The best costs {times:,.0f} times the multiply-adds per image of {_label(cheapest)}, and "
+        f"{taken[0]} of training in place of {taken[1]}{pretraining}."
     )

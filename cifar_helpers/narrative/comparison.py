@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.data import Splits
 from cifar_helpers.narrative.answers import difference
-from cifar_helpers.narrative.findings import short_line
-from cifar_helpers.narrative.html import bullets, to_html
+from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import DASH, count, duration, p_value, percent
 
@@ -37,25 +36,6 @@ def describe_missing(found: list[Result]) -> Markdown:
     if asked:
         text += f" More rows are trained when asked for: `--recipes {' '.join(asked)}`."
     return Markdown(text)
-
-
-def describe_ranking(chosen: list[Result]) -> Markdown:
-    """The study's answer in a few sentences: which model is best, by how much, at what cost."""
-    order = sorted(chosen, key=lambda result: result.record["test"]["accuracy"], reverse=True)
-    listed = ", ".join(
-        f"{results.row_label(result)} {percent(result.record['test']['accuracy'])}"
-        for result in order
-    )
-    lines = [f"From best to worst on the test images: {listed}."]
-    first, last = order[0], order[-1]
-    errors = [1 - result.record["test"]["accuracy"] for result in (first, last)]
-    if errors[1] > 0 and first is not last:
-        work = first.record["multiply_adds"] / last.record["multiply_adds"]
-        lines.append(
-            f"The best makes {percent(errors[0] / errors[1])} of the mistakes of the last, at "
-            f"{work:,.1f} times its multiply-adds per image."
-        )
-    return bullets([*lines, short_line(chosen)])
 
 
 def comparison_table(chosen: list[Result]) -> HTML | Markdown:

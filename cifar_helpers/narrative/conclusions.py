@@ -10,7 +10,7 @@ from scipy import stats
 from cifar_helpers import metrics, recipes, results
 from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import DASH, points, points_interval
+from cifar_helpers.text import DASH, percent, points, points_interval
 
 ANIMALS = frozenset({"bird", "cat", "deer", "dog", "frog", "horse"})
 VEHICLES = frozenset({"airplane", "automobile", "ship", "truck"})
@@ -43,10 +43,11 @@ class Measured(NamedTuple):
 
 
 CLAIMS = (
-    Claim("Deeper convolution blocks are a big step", "vgg10", "one-convolution", False),
+    Claim("Deeper convolution blocks help", "vgg10", "one-convolution", False),
     Claim("Callbacks help", "vgg10", "with-callbacks", True),
     Claim("Augmentation helps", "vgg10", "with-augmentation", True),
     Claim("Skip connections make training more stable", "resnet20", "plain-20", True, "spread"),
+    Claim("Learning from ImageNet helps", "transfer", "random-weights", False),
     Claim("Next step: stronger augmentation helps", "vgg10", "cutout", True),
     Claim("Next step: fine-tuning more layers helps", "transfer", "unfrozen-30", False),
 )
@@ -55,8 +56,9 @@ CLAIMS = (
 def conclusions_table(found: list[Result], out: str) -> HTML | Markdown:
     """Each claim with the measured difference, its 95 % interval and the verdict.
 
-    Supported means that the whole interval lies on the claimed side of zero, contradicted that it
-    lies on the other, undecided that it holds zero, not tested that records are missing.
+    Differences are turned so that those above zero are for the claim. Supported means that the whole
+    interval lies above zero, contradicted that it lies below, undecided that it holds zero, not
+    tested that records are missing.
 
     Args:
         found: results of the study's rows, all of one data set.
@@ -81,19 +83,20 @@ def conclusion_rows(found: list[Result], variants: list[Result]) -> pd.DataFrame
     """
     effects = results.effects(variants)
     rows = [_row(claim.words, _measure(claim, effects), claim.claims_more) for claim in CLAIMS]
-    rows.insert(4, _row("Transfer learning is a gain", _transfer_step(found), claims_more=True))
     rows.insert(5, _row("Mistakes are mostly among similar classes", _similar_mistakes(found)))
     return pd.DataFrame(rows)
 
 
 def _row(claim: str, measured: Measured, claims_more: bool = True) -> dict[str, str]:
-    shown = measured.interval is not None
+    difference, interval = measured.difference, measured.interval
+    if not claims_more and interval:
+        difference, interval = -difference, (-interval[1], -interval[0])
     return {
         "claim": claim,
         "measured": measured.words,
-        "difference in points": points(measured.difference) if shown else DASH,
-        "95 % interval": points_interval(*measured.interval) if measured.interval else DASH,
-        "verdict": metrics.verdict(measured.interval, claims_more=claims_more),
+        "for the claim, points": points(difference) if interval else DASH,
+        "95 % interval": points_interval(*interval) if interval else DASH,
+        "verdict": metrics.verdict(interval),
     }
 
 
@@ -101,7 +104,7 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     recipe = recipes.select(claim.model, [claim.recipe])[0]
     words = f"{recipe.changes}, against {recipe.variant_of}"
     if claim.figure == "spread":
-        words += ": spread of validation accuracy over the last third of the epochs"
+        words += ": how far validation accuracy strays from its trend, last third of the epochs"
     here = (
         effects[["model", "recipe"]].eq([claim.model, claim.recipe]).all(axis=1)
         if len(effects)
@@ -114,40 +117,8 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     if claim.figure == "spread":
         value, low, high = row["spread"] - row["base_spread"], row["spread_low"], row["spread_high"]
     else:
-        value, low, high = row["test"], row["low"], row["high"]
+        value, low, high = row["test"], row["images_low"], row["images_high"]
     return Measured(words, value, None if np.isnan(low) else (low, high))
-
-
-def _transfer_step(found: list[Result]) -> Measured:
-    """From ResNet-20's reference row to the first of transfer learning."""
-    pair = [
-        _seeds(found, model, recipe)
-        for model, recipe in (("transfer", "96px"), ("resnet20", "reference"))
-    ]
-    words = "transfer 96px, against ResNet-20 reference"
-    common = sorted(set(pair[0]) & set(pair[1]))
-    if not common:
-        return Measured(words)
-    labels = pair[0][common[0]].labels
-    after, before = ([each[seed].predictions for seed in common] for each in pair)
-    if len(common) > 1:
-        told = metrics.seeds_difference(labels, after, before)
-        low, high = told["seeds_and_images"]
-        words += f"; {len(common)} seeds"
-    else:
-        told = metrics.bootstrap_difference(labels, after[0], before[0])
-        low, high = told["low"], told["high"]
-        words += "; one training each, over the test images"
-    return Measured(words, 100 * told["difference"], (100 * low, 100 * high))
-
-
-def _seeds(found: list[Result], model: str, recipe: str) -> dict[int, Result]:
-    row = (model, recipe)
-    return {
-        result.record["seed"]: result
-        for result in found
-        if (result.record["model"], result.record["recipe"]) == row
-    }
 
 
 def _similar_mistakes(found: list[Result]) -> Measured:
@@ -167,8 +138,9 @@ def _similar_mistakes(found: list[Result]) -> Measured:
     share = stats.binomtest(same, int(mistakes.sum()))
     low, high = share.proportion_ci(0.95, method="wilson")
     words = (
-        f"share of the mistakes of {results.row_label(best)} that stay among animals or among "
-        "vehicles, against mistakes spread evenly; over the test images"
+        f"{percent(same / mistakes.sum())} of the mistakes of {results.row_label(best)} stay among "
+        f"animals or among vehicles, against {percent(by_chance)} were they spread evenly; over the "
+        "test images"
     )
     excess = [100 * (value - by_chance) for value in (share.statistic, low, high)]
     return Measured(words, excess[0], (excess[1], excess[2]))

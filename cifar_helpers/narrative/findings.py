@@ -15,14 +15,14 @@ from cifar_helpers.text import count, interval, percent, points
 # No more than fit a page of 1,000 pixels.
 _COLUMNS = (
     "network, recipe",
-    "what changes",
-    "epochs, time, precision",
     "test accuracy",
     "95 % interval",
+    "epochs, time, precision",
     "test loss",
     "gap",
     "published",
     "published gap",
+    "what changes",
 )
 _MARKS = {
     "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "
@@ -55,7 +55,10 @@ def _column_lines(found: list[Result]) -> list[str]:
     kinds = [over[single] for single in (True, False) if single in {size == 1 for size in sizes}]
     lines = [
         "<i>Gap</i>: training minus validation accuracy of the epoch whose weights were kept, in "
-        "percentage points.",
+        "percentage points; training accuracy is averaged over the epoch with augmentation and "
+        "dropout on, so gaps compare only where these are the same.",
+        "<i>Time</i>: an epoch that took over three times the median, as where the machine did "
+        "something else, counts as the median.",
         f"The interval covers {', or '.join(kinds)}.",
     ]
     if found[0].record["dataset"]["real"]:
@@ -233,12 +236,13 @@ def describe_limits(found: list[Result]) -> Markdown:
         )
     if any(result.record["backbone"] for result in found):
         lines.append(
-            "Transfer learning starts from ImageNet: its network has seen more than the others."
+            "Transfer learning starts from a network that was trained on over a million labelled "
+            "photographs, many of them of these classes; that training is in none of the costs."
         )
     if dataset["real"]:
         lines.append(
             "About 3 % of CIFAR-10's test images have a near-duplicate among the training images "
-            "([Barz and Denzler 2020](https://arxiv.org/abs/1902.00423)): all accuracies are slightly too high."
+            "([Barz and Denzler 2020](https://arxiv.org/abs/1902.00423)): all accuracies may be slightly too high."
         )
     old = sum("temperature_scaling" not in result.record for result in found)
     if old:
@@ -261,7 +265,10 @@ def _seed_line(found: list[Result]) -> str:
             "choice of seed. Differences of about a point between rows may vanish with another seed."
         )
     if 1 in seeds:
-        return "Some rows rest on one training: their intervals do not cover the choice of seed."
+        return (
+            "Some rows rest on one training: their intervals do not cover the choice of seed. Those of "
+            "the others do not cover the choice of test images."
+        )
     return ""
 
 
@@ -285,11 +292,11 @@ def describe_results(found: list[Result]) -> str:
         *_transfer_lines(found),
         *mark_lines(found),
         "An interval covers either the choice of test images or, as that of their mean, the seeds: "
-        "the two kinds do not compare. *Gap* is training minus validation accuracy, in percentage "
+        "the two kinds are not comparable. *Gap* is training minus validation accuracy, in percentage "
         "points, of the epoch whose weights were kept. Epochs are those run/asked for.",
     ]
     if dataset["real"]:
-        lines.append("*Published* is the study that is rebuilt here, run in full.")
+        lines.append("*Published*: the figure of the study that is rebuilt here (see Limits).")
     return " ".join(filter(None, lines))
 
 

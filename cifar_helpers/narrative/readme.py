@@ -3,11 +3,12 @@
 import pandas as pd
 
 from cifar_helpers import models, results
+from cifar_helpers.narrative.answers import study_lines
 from cifar_helpers.narrative.conclusions import conclusion_rows
 from cifar_helpers.narrative.findings import describe_results, shortened
 from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
-from cifar_helpers.text import count, duration, percent
+from cifar_helpers.text import duration
 
 _COLUMNS = (
     "network, recipe",
@@ -22,45 +23,28 @@ _COLUMNS = (
 
 
 def results_section(found: list[Result]) -> str:
-    """The results, all of one data set, as Markdown: in short, as a figure, as a table."""
+    """The results, all of one data set, as Markdown: in short, as a figure, as a table, with notes."""
     table = results.to_markdown(results.format_table(found, _COLUMNS), bold=["test accuracy"])
     figure = "![Test accuracy of every row, with intervals](docs/accuracy.png)"
-    parts = [bullets(_headline(found)).data, figure, describe_results(found), table]
+    parts = [bullets(_headline(found)).data, figure, table, describe_results(found)]
     return "\n" + "\n\n".join(parts) + "\n"
 
 
 def _headline(found: list[Result]) -> list[str]:
     """What the study comes to, in a few lines."""
-    chosen = results.best_of_each_model(found)
-    means = {result.record["model"]: _mean(found, result) for result in chosen}
-    ladder = ", ".join(
-        f"{models.model_label(name)} **{percent(mean)}**" for name, mean in means.items()
-    )
-    lines = [f"Each model's best recipe, by validation: {ladder}."]
-    own = [result for result in chosen if not result.record["backbone"]]
-    if own:
-        best = max(own, key=lambda result: means[result.record["model"]])
-        lines.append(
-            f"The best without pretraining: {percent(means[best.record['model']])} with "
-            f"{count(best.record['parameters']['total'])} weights."
-        )
+    lines = study_lines(found)
     if found[0].record["dataset"]["real"]:
         variants = results.load_for_effects("", found[0].record["dataset"]["name"])
         verdicts = conclusion_rows(found, variants)["verdict"]
         kinds = ("supported", "contradicted", "undecided", "not tested")
         counts = ", ".join(f"{(verdicts == kind).sum()} {kind}" for kind in kinds)
+        doubted = len(results.doubtful_labels(results.good_rows(found)))
         lines.append(
-            f"Of the {len(verdicts)} conclusions of the rebuilt study: {counts}. "
-            "[Notebook 5](notebooks/05_comparison.ipynb) shows the measured effect and the interval "
-            "of each."
+            f"On {doubted} test images all good models agree on a class that is not the label: "
+            "mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them, and "
+            f"what became of the study's {len(verdicts)} conclusions ({counts})."
         )
     return lines
-
-
-def _mean(found: list[Result], one: Result) -> float:
-    """The mean test accuracy of the trainings that differ from one in their seed alone."""
-    group = results.by_experiment(found)[results.experiment_hash(one)]
-    return sum(result.record["test"]["accuracy"] for result in group) / len(group)
 
 
 def commands_section(found: list[Result]) -> str:

@@ -1,14 +1,18 @@
 """What a notebook is about to do: its images, its network, its recipes."""
 
-from collections.abc import Callable
+import math
+import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
+from matplotlib.figure import Figure
 
-from cifar_helpers import data, models
-from cifar_helpers.narrative.html import to_html
+from cifar_helpers import data, models, plotting
+from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.recipes import Phase, Recipe
 from cifar_helpers.text import DASH, count, percent
 
@@ -29,17 +33,61 @@ def as_code(recipe: Recipe) -> Markdown:
     for field in fields(recipe):
         value = getattr(recipe, field.name)
         if field.name == "phases":
-            phases = [f"        Phase({', '.join(_given(phase))})," for phase in recipe.phases]
-            lines += ["    phases=(", *phases, "    ),"]
+            lines += ["    phases=(", *(line for phase in recipe.phases for line in _lines(phase))]
+            lines.append("    ),")
         elif value != field.default:
             lines.append(f"    {field.name}={value!r},")
     return Markdown("\n".join(["```python", *lines, ")", "```"]))
+
+
+def _lines(phase: Phase) -> list[str]:
+    """The call that makes a phase, in lines that fit the page."""
+    arguments = textwrap.wrap(f"{', '.join(_given(phase))},", 72)
+    return ["        Phase(", *(f"            {line}" for line in arguments), "        ),"]
 
 
 def _given(phase: Phase) -> list[str]:
     """The arguments of a phase that are not at their default."""
     named = {field.name: (getattr(phase, field.name), field.default) for field in fields(phase)}
     return [f"{name}={value!r}" for name, (value, default) in named.items() if value != default]
+
+
+def plot_filters(network: Any, image: np.ndarray) -> Figure | Markdown:
+    """The filters of a network's first convolution with their responses to an image, uint8.
+
+    A sentence where the network has no convolution.
+    """
+    try:
+        kernels, responses = models.first_layer(network, image)
+    except LookupError:
+        return Markdown("*This network has no convolution.*")
+    return plotting.filters(image, kernels, responses)
+
+
+def describe_gradients(norms: Mapping[str, Mapping[str, float]]) -> Markdown:
+    """How many times as large each network's gradients are as the last one's, over its layers.
+
+    Args:
+        norms: as of `models.gradient_norms`, by network.
+    """
+    *others, last = norms
+    small = np.array(list(norms[last].values()))
+    lines = []
+    for name in others:
+        times = np.array(list(norms[name].values())) / small
+        lines.append(
+            f"**{name}**: {_rounded(times.min())} to {_rounded(times.max())} times the gradients of "
+            f"{last}, layer by layer."
+        )
+    return bullets(lines)
+
+
+def _rounded(value: float) -> str:
+    """Two digits, with commas: "1,300", "0.35"."""
+    digits = max(0, 1 - math.floor(math.log10(value))) if value > 0 else 0
+    return (
+        f"{value:,.{digits}f}" if value < 100 else f"{round(value, -len(f'{value:.0f}') + 2):,.0f}"
+    )
 
 
 def split_table(splits: data.Splits) -> pd.DataFrame:

@@ -1,50 +1,54 @@
 """A quick comparison of two recipes on validation images, which a reader may change."""
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from cifar_helpers import results
-from cifar_helpers.text import count, percent, points
+from cifar_helpers import metrics, results
+from cifar_helpers.text import count, percent, points, points_interval
 
 
-def describe_trials(runs: list[Any]) -> Markdown:
-    """What short trainings came to on their validation images, the first beside each other one.
+def describe_trials(
+    runs: Sequence[Any], probabilities: Sequence[np.ndarray], labels: np.ndarray
+) -> Markdown:
+    """What short trainings come to on validation images, the first beside each other one.
 
     Args:
-        runs: of `training.train`, on the same images; the first is the one compared with.
+        runs: of `training.train`; the first is the one compared with.
+        probabilities: of the validation images by each, float `(n, classes)`.
+        labels: of the validation images, int64 `(n,)`.
     """
-    images = len(runs[0].splits.validation)
-    ends = [run.history["val_accuracy"][-1] for run in runs]
+    accuracies = [metrics.accuracy(labels, each) for each in probabilities]
     rows = [
         {
             "recipe": run.recipe.name,
             "training accuracy": percent(run.history["accuracy"][-1]),
-            "validation accuracy": percent(end),
+            "validation accuracy": percent(accuracy),
         }
-        for run, end in zip(runs, ends, strict=True)
+        for run, accuracy in zip(runs, accuracies, strict=True)
     ]
+    predicted = [metrics.predictions(each) for each in probabilities]
     lines = [
-        f"- {_verdict(run.recipe.name, end - ends[0], _error(end, ends[0], images))}"
-        for run, end in zip(runs[1:], ends[1:], strict=True)
+        _difference(run.recipe.name, metrics.bootstrap_difference(labels, changed, predicted[0]))
+        for run, changed in zip(runs[1:], predicted[1:], strict=True)
     ]
     trained = count(len(runs[0].splits.train))
-    about = f"{trained} training images, {count(images)} validation images, one seed:"
-    return Markdown("\n\n".join([about, results.to_markdown(pd.DataFrame(rows)), "\n".join(lines)]))
+    about = f"{trained} training images, {count(len(labels))} validation images, one seed:"
+    return Markdown("\n\n".join([about, results.to_markdown(pd.DataFrame(rows)), *lines]))
 
 
-def _error(first: float, second: float, images: int) -> float:
-    """The standard error of a difference of two accuracies over so many images each."""
-    return math.sqrt(sum(share * (1 - share) for share in (first, second)) / images)
-
-
-def _verdict(name: str, gain: float, error: float) -> str:
+def _difference(name: str, found: dict) -> str:
+    gain, low, high = (100 * found[key] for key in ("difference", "low", "high"))
+    verdict = metrics.verdict((low, high))
     told = (
-        f"**{name}** is {points(100 * gain)} points from the unchanged recipe, and the validation "
-        f"images alone give such a difference a standard error of {100 * error:.1f} points: "
+        "inconclusive, since the interval holds zero"
+        if verdict == "undecided"
+        else "more than the choice of these images explains; another seed may still say otherwise"
     )
-    if abs(gain) < 2 * error:
-        return told + "less than two of these decides nothing."
-    return told + "more than they would explain. Another seed may still say otherwise."
+    return (
+        f"**{name}** is {points(gain)} points from the unchanged recipe (95 % interval over the "
+        f"validation images {points_interval(low, high)}): {told}."
+    )

@@ -92,7 +92,9 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
     spreads, base_spreads = (
         [late_spread(record) for record in each] for each in (records, base_records)
     )
-    spread_low, spread_high = metrics.seeds_interval(np.subtract(spreads, base_spreads)) or nothing
+    more_spread = np.subtract(spreads, base_spreads)
+    measured = bool(np.isfinite(more_spread).all())
+    spread_low, spread_high = (measured and metrics.seeds_interval(more_spread)) or nothing
     return {
         "model": first["model"],
         "recipe": first["recipe"],
@@ -118,9 +120,18 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
 
 
 def late_spread(record: dict) -> float:
-    """Standard deviation of validation accuracy over the last third of the epochs, in points."""
+    """How far validation accuracy strays over the last third of the epochs, in points.
+
+    It is the standard deviation around the straight line that fits best: a network that is still
+    getting better is not unstable for that. NaN for fewer than three epochs.
+    """
     accuracies = record["history"]["val_accuracy"]
-    return 100 * float(np.std(accuracies[-math.ceil(len(accuracies) / 3) :]))
+    last = np.array(accuracies[-math.ceil(len(accuracies) / 3) :])
+    if len(last) < 3:
+        return math.nan
+    epochs = np.arange(len(last))
+    away = last - np.polyval(np.polyfit(epochs, last, 1), epochs)
+    return 100 * float(np.sqrt(np.sum(away**2) / (len(last) - 2)))
 
 
 def _spread_over_seeds(accuracies: list[float]) -> float:

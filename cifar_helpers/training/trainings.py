@@ -26,6 +26,8 @@ from cifar_helpers.training.runs import Run, make_run
 from cifar_helpers.training.teaching import SEED, find_teacher, make_teacher, recorded_teacher
 from cifar_helpers.training.whitening import whiten_first_layer
 
+_STANDARD = 128  # images whose statistics a backbone without pretraining begins with
+
 
 def set_seed(seed: int, *, deterministic: bool = False) -> None:
     """Seed Python, NumPy and the backend.
@@ -91,7 +93,7 @@ def train(
     make = partial(make_run, recipe, seed=seed, weights=weights, deterministic=deterministic)
     if published and (run := _published(make, splits, precision)):
         if verbose:
-            print(_told_by_record(run, "Published record"))
+            print(_told_by_record(run, "Stored record"))
         return run
     teacher = find_teacher(recipe, splits, out) if recipe.teacher else None
     make = partial(make, splits, teacher=teacher)
@@ -191,6 +193,8 @@ def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose:
     run.model = build(recipe, weights, classes=classes, precision=run.precision)
     if recipe.whitened:
         whiten_first_layer(run.model, run.splits.train.images)
+    if not recipe.pretrained:
+        models.layers.standardize(run.model, run.splits.train.images[:_STANDARD])
     check_averaging(run)
     log = EpochLog(run, out, verbose)
     log.restore()
