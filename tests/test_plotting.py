@@ -491,7 +491,7 @@ def test_classes_go_from_best_to_worst_beside_the_overall_accuracy(record):
     assert classes.get_xdata() == pytest.approx(values)
     assert axes.yaxis_inverted()
     assert overall.get_xdata()[0] == 0.7012
-    assert {f"{100 * value:.1f} %" for value in values} | {"overall 70.1 %"} <= set(texts(axes))
+    assert {f"{100 * value:.1f} %" for value in values} | {"accuracy 70.1 %"} <= set(texts(axes))
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [row["class"] for row in rows]
 
 
@@ -589,7 +589,7 @@ def test_dashboard_has_four_panels_and_says_which_model_it_is(record):
     figure = plotting.dashboard(record)
     titles = [axes.get_title() for axes in figure.axes]
     for title, start in zip(
-        titles, ("Accuracy of each", "Most confused", "Confusion", "Calibration"), strict=True
+        titles, ("Recall of each", "Most confused", "Confusion", "Calibration"), strict=True
     ):
         assert title.startswith(start)
     accuracy = record["test"]["accuracy"]

@@ -56,7 +56,7 @@ def dashboard(title: str, record: Mapping[str, Any]) -> str:
     classes = sorted(record["per_class"], key=lambda row: row["accuracy"])
     sentences = [
         f"{title}.",
-        f"The accuracy of a class lies between {percent(classes[0]['accuracy'])} "
+        f"The recall of a class lies between {percent(classes[0]['accuracy'])} "
         f"({classes[0]['class']}) and {percent(classes[-1]['accuracy'])} ({classes[-1]['class']}).",
     ]
     for pair in record["confused_pairs"][:1]:
@@ -101,13 +101,13 @@ def effects(rows: pd.DataFrame) -> str:
 
 
 def heat_map(table: pd.DataFrame) -> str:
-    """Of the accuracy of each class under each model, with each model's extremes."""
+    """Of the recall of each class under each model, with each model's extremes."""
     models = (
         f"{name}: from {percent(column.min())} ({column.idxmin()}) to {percent(column.max())} "
         f"({column.idxmax()})"
         for name, column in table.items()
     )
-    return f"Accuracy of each class under each model. {'; '.join(models)}."
+    return f"Recall of each class under each model. {'; '.join(models)}."
 
 
 def agreement(matrix: npt.ArrayLike, names: Sequence[str]) -> str:

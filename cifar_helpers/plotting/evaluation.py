@@ -45,18 +45,18 @@ def dashboard(record: Mapping[str, Any]) -> Figure:
 def _draw_per_class(
     axes: Axes, per_class: Sequence[Mapping[str, Any]], overall: float, shade: str
 ) -> None:
-    """Accuracy of each class as dots, best first, with the overall accuracy as a line."""
+    """Recall of each class as dots, best first, with the overall accuracy as a line."""
     rows = sorted(per_class, key=lambda row: row["accuracy"], reverse=True)
     values = [row["accuracy"] for row in rows]
-    axes.axvline(overall, color=style.TEXT, ls="--", lw=1.2, label=f"overall {percent(overall)}")
+    axes.axvline(overall, color=style.TEXT, ls="--", lw=1.2, label=f"accuracy {percent(overall)}")
     axes.plot(values, range(len(rows)), "o", color=shade, ms=8)
     beside = {"textcoords": "offset points", "va": "center", "size": style.SMALL}
     beside["bbox"] = {"fc": "white", "ec": "none", "pad": 1}  # over the line
     for place, value in enumerate(values):
         axes.annotate(percent(value), (value, place), (9, 0), **beside)
     axes.set_yticks(range(len(rows)), [row["class"] for row in rows])
-    axes.set(ylim=(len(rows) - 0.4, -0.6), title="Accuracy of each class")
-    style.accuracy_axis(axes, [*values, overall], "accuracy")
+    axes.set(ylim=(len(rows) - 0.4, -0.6), title="Recall of each class")
+    style.accuracy_axis(axes, [*values, overall], "recall")
     axes.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
 
 

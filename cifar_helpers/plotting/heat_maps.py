@@ -14,7 +14,7 @@ from cifar_helpers.plotting import alt_text, style
 
 
 def heat_map(table: pd.DataFrame) -> Figure:
-    """Accuracy of each class under each model, a row a model.
+    """Recall of each class under each model, a row a model.
 
     Args:
         table: fractions; index the class names, columns the models' labels.
@@ -27,7 +27,7 @@ def heat_map(table: pd.DataFrame) -> Figure:
     _draw(axes, values, 100 * values, names, list(table.index), norm)
     axes.xaxis.tick_top()
     style.slant(axes.get_xticklabels(), above=True)
-    axes.set_title("Accuracy of each class (%)", pad=10)
+    axes.set_title("Recall of each class (%)", pad=10)
     figure.alt_text = alt_text.heat_map(table)
     return figure
 

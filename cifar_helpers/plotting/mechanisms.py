@@ -72,7 +72,7 @@ def gradient_norms(norms: Mapping[str, Mapping[str, float]]) -> Figure:
     Args:
         norms: by network and by layer, as of `models.gradient_norms`.
     """
-    figure = style.new_figure(style.WIDTH, 3.6)
+    figure = style.new_figure(style.WIDTH, 4.2)
     axes = figure.subplots()
     for place, (name, values) in enumerate(norms.items()):
         numbers = np.arange(1, len(values) + 1)
@@ -81,7 +81,7 @@ def gradient_norms(norms: Mapping[str, Mapping[str, float]]) -> Figure:
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_xlabel("3 × 3 convolution, counted from the image")
     axes.set_ylabel("gradient / weights (norms)")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.legend(loc="outside lower center", ncols=2)
     figure.alt_text = alt_text.gradient_norms(norms)
     return figure
 
