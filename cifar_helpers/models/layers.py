@@ -85,8 +85,14 @@ class InferenceBatchNormalization(BatchNormalization):
     Scale and offset (gamma and beta) are trained as long as the layer is trainable.
     """
 
+    gathers = False  # whether it takes on the statistics of what it sees; see `standardize`
+
     def call(self, inputs, training=None, mask=None):
         """Normalise by the moving statistics, whatever `training` says."""
+        if self.gathers:
+            mean, variance = keras.ops.moments(inputs, axes=list(range(inputs.ndim - 1)))
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
         return super().call(inputs, training=False, mask=mask)
 
 
@@ -253,10 +259,9 @@ def standardize(model: keras.Model, images: np.ndarray) -> None:
         model: images in [0, 255] to probabilities.
         images: uint8 `(n, 32, 32, 3)`, a hundred or so.
     """
-    for layer in model.layers:
-        if isinstance(layer, InferenceBatchNormalization):
-            below = keras.Model(model.input, layer.input)
-            inputs = below.predict(images, batch_size=len(images), verbose=0)
-            axes = tuple(range(inputs.ndim - 1))
-            layer.moving_mean.assign(inputs.mean(axis=axes))
-            layer.moving_variance.assign(inputs.var(axis=axes))
+    norms = [each for each in model.layers if isinstance(each, InferenceBatchNormalization)]
+    for layer in norms:
+        layer.gathers = True
+    model(images.astype("float32"))
+    for layer in norms:
+        layer.gathers = False
