@@ -344,8 +344,14 @@ def test_the_ensemble_is_compared_with_the_best_on_validation():
     other.probabilities[:] = np.eye(10)[LABELS]
     text = narrative.describe_ensemble([best, other]).data
     assert "classify 100.0 % of the test images" in text
-    assert "The difference from VGG-10, base alone is +20.0 points" in text
-    assert "more than chance" in text and "not every record holds a temperature" in text
+    assert "better than VGG-10, base alone, by +20.0 points" in text
+    assert "not every record holds a temperature" in text
+
+
+def test_an_ensemble_that_is_worse_is_called_worse():
+    best, other = good(made(wrong=[])), good(made("resnet20", "improved", wrong=range(60)), 0.5)
+    other.probabilities[:] = np.eye(10)[np.where(np.arange(200) < 60, (LABELS + 1) % 10, LABELS)]
+    assert "worse than" in narrative.describe_ensemble([best, other]).data
 
 
 def test_one_model_is_no_ensemble():

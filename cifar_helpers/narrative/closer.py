@@ -88,7 +88,7 @@ def _scaling_line(rows: pd.DataFrame, count: int) -> str:
     better = int((rows["scaled_ece"] < rows["ece"]).sum())
     line = (
         f"A temperature fitted on the validation images lowers the calibration error in {better} of "
-        f"{len(rows)} rows, on average from {percent(rows['ece'].mean())} to "
+        f"{len(rows)} rows; the mean error goes from {percent(rows['ece'].mean())} to "
         f"{percent(rows['scaled_ece'].mean())}. The predicted classes stay the same."
     )
     less = count - len(rows)

@@ -185,14 +185,17 @@ def describe_ensemble(chosen: list[Result]) -> Markdown:
     best = results.best_by_validation(chosen)
     together = Result(best.record, {"probabilities": mean, "labels": best.labels})
     found = difference(together, best)
-    verdict = "more than chance" if found["p_value"] < 0.05 else "no more than chance could give"
+    gain = metrics.accuracy(best.labels, mean) - best.record["test"]["accuracy"]
+    verdict = "better than" if gain > 0 else "worse than"
+    if found["p_value"] >= 0.05:
+        verdict = "not clearly different from"
     how = "calibrated first" if calibrated else "as they are: not every record holds a temperature"
     return Markdown(
         f"All {len(chosen)} models together, by the mean of their probabilities ({how}), classify "
-        f"{percent(metrics.accuracy(best.labels, mean))} of the test images correctly. The difference "
-        f"from {results.row_label(best)} alone is {found['gain']} points (95 % interval over test "
-        f"images {found['interval']}), {verdict} (McNemar, {p_value(found['p_value'])}). All models "
-        "count alike: neither members nor weights were chosen on the test images."
+        f"{percent(metrics.accuracy(best.labels, mean))} of the test images correctly: {verdict} "
+        f"{results.row_label(best)} alone, by {found['gain']} points (95 % interval over test images "
+        f"{found['interval']}, McNemar {p_value(found['p_value'])}). All models count alike, also the "
+        "weakest: neither members nor weights were chosen on the test images."
     )
 
 
