@@ -344,7 +344,7 @@ def test_the_ensemble_is_compared_with_the_best_on_validation():
     other.probabilities[:] = np.eye(10)[LABELS]
     text = narrative.describe_ensemble([best, other]).data
     assert "classify 100.0 % of the test images" in text
-    assert "better than VGG-10, base alone, by +20.0 points" in text
+    assert "better than **VGG-10, base** on its own: +20.0 points" in text
     assert "not every record holds a temperature" in text
 
 

@@ -155,8 +155,8 @@ def test_neighbouring_rows_are_compared_over_the_seeds_of_both():
     found[-1] = made(seed=2, recipe="improved", wrong=range(16))  # three points better yet
     whole, first, second = lines(narrative.describe_findings(found))[1:4]
     assert whole == (
-        "- The way the same network is trained, from **base** to **improved**, decides +21.0 points: "
-        "69.5 % become 90.5 %."
+        "- The way the same network is trained, from **base** to **improved**, is worth +21.0 points: "
+        "from 69.5 % to 90.5 %."
     )
     assert "**base** to **callbacks**: +0.0 points on average" in first
     assert "not distinguishable from zero" in first

@@ -164,8 +164,8 @@ def test_a_trial_says_when_it_decides_nothing(toy_splits):
     runs = [_trial(name, toy_splits) for name in "abc"]
     said = narrative.describe_trials(runs, probabilities, labels).data
     assert "| a | 50.0 % | 50.0 % |" in said and "| c | 50.0 % | 75.0 % |" in said
-    assert "**b** is +0.0 points" in said and "inconclusive" in said
-    assert "**c** is +25.0 points" in said and "another seed may still say otherwise" in said
+    assert "**b** is 0.0 points above" in said and "inconclusive" in said
+    assert "**c** is 25.0 points above" in said and "another seed may still say otherwise" in said
 
 
 # Mechanisms

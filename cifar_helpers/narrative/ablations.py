@@ -92,5 +92,5 @@ def _command(model: str) -> str:
     trainings = len(_ablations(model)) * len(recipes.ABLATION_SEEDS)
     return (
         f"`python run_all.py --notebooks {number} --recipes ablations --precision float32` trains "
-        f"all of them: {trainings} trainings with three seeds each."
+        f"every ablation with {len(recipes.ABLATION_SEEDS)} seeds: {trainings} trainings in all."
     )

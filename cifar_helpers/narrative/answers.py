@@ -41,11 +41,14 @@ def _recipes_part(groups: list[list[Result]]) -> str:
         for group in (groups[0], _group_of(best, groups))
     ]
     images = [record["dataset"]["train_images"] for record in (first, last)]
-    more = f", {count(images[1])} training images in place of {count(images[0])} included"
+    more = (
+        f" Part of that may come from training on {count(images[1])} images in place of "
+        f"{count(images[0])}."
+    )
     return (
         f"The way the same network is trained, from **{first['recipe']}** to **{last['recipe']}**, "
-        f"decides {points(100 * (means[1] - means[0]))} points: {percent(means[0])} become "
-        f"{percent(means[1])}{more if images[0] != images[1] else ''}."
+        f"is worth {points(100 * (means[1] - means[0]))} points: from {percent(means[0])} to "
+        f"{percent(means[1])}.{more if images[0] != images[1] else ''}"
     )
 
 
@@ -147,7 +150,11 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
     elif clear:
         told = f"Single changes whose effect is beyond that of the seeds: {'; '.join(clear)}."
     else:
-        told = f"Of {len(rows)} single changes tested, none has an interval without zero."
+        several = int((rows["seeds"] > 1).sum())
+        told = (
+            f"Of {len(rows)} single changes trained, {several} with several seeds, none has an "
+            "interval that leaves out zero."
+        )
     rest = f" Not tested: {listed(missing)}." if missing else ""
     return (
         f"{told}{rest} A step that changes several things at once does not tell which one counts."

@@ -55,8 +55,8 @@ def _column_lines(found: list[Result]) -> list[str]:
     kinds = [over[single] for single in (True, False) if single in {size == 1 for size in sizes}]
     lines = [
         "<i>Gap</i>: training minus validation accuracy of the epoch whose weights were kept, in "
-        "percentage points; training accuracy is averaged over the epoch with augmentation and "
-        "dropout on, so gaps compare only where these are the same.",
+        "percentage points; training accuracy is averaged over the epoch with any augmentation "
+        "and dropout on, so gaps compare only where these are the same.",
         "<i>Time</i>: an epoch that took over three times the median, as where the machine did "
         "something else, counts as the median.",
         f"The interval covers {', or '.join(kinds)}.",

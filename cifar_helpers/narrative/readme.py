@@ -42,7 +42,7 @@ def _headline(found: list[Result]) -> list[str]:
         lines.append(
             f"On {doubted} test images all good models agree on a class that is not the label: "
             "mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them, and "
-            f"what became of the study's {len(verdicts)} conclusions ({counts})."
+            f"what became of the study's conclusions and next steps ({counts})."
         )
     return lines
 

@@ -192,9 +192,9 @@ def describe_ensemble(chosen: list[Result]) -> Markdown:
     how = "calibrated first" if calibrated else "as they are: not every record holds a temperature"
     return Markdown(
         f"All {len(chosen)} models together, by the mean of their probabilities ({how}), classify "
-        f"{percent(metrics.accuracy(best.labels, mean))} of the test images correctly: {verdict} "
-        f"{results.row_label(best)} alone, by {found['gain']} points (95 % interval over test images "
-        f"{found['interval']}, McNemar {p_value(found['p_value'])}). All models count alike, also the "
+        f"{percent(metrics.accuracy(best.labels, mean))} of the test images correctly, which is "
+        f"{verdict} **{results.row_label(best)}** on its own: {found['gain']} points (95 % interval "
+        f"over test images {found['interval']}; McNemar {p_value(found['p_value'])}). All models count alike, also the "
         "weakest: neither members nor weights were chosen on the test images."
     )
 

@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from cifar_helpers import metrics, results
-from cifar_helpers.text import count, percent, points, points_interval
+from cifar_helpers.text import count, percent, points_interval
 
 
 def describe_trials(
@@ -48,7 +48,8 @@ def _difference(name: str, found: dict) -> str:
         if verdict == "undecided"
         else "more than the choice of these images explains; another seed may still say otherwise"
     )
+    side = "above" if gain >= 0 else "below"
     return (
-        f"**{name}** is {points(gain)} points from the unchanged recipe (95 % interval over the "
-        f"validation images {points_interval(low, high)}): {told}."
+        f"**{name}** is {abs(gain):.1f} points {side} the unchanged recipe (95 % interval of the "
+        f"difference, over the validation images, {points_interval(low, high)}): {told}."
     )
