@@ -36,10 +36,7 @@ def _recipes_part(groups: list[list[Result]]) -> str:
     first, last = groups[0][0].record, best.record
     if first["recipe"] == last["recipe"] or first["image_size"] != last["image_size"]:
         return ""
-    means = [
-        sum(each.record["test"]["accuracy"] for each in group) / len(group)
-        for group in (groups[0], _group_of(best, groups))
-    ]
+    means = [_mean(groups[0]), _mean(_group_of(best, groups))]
     images = [record["dataset"]["train_images"] for record in (first, last)]
     more = (
         f" Part of that may come from training on {count(images[1])} images in place of "
@@ -118,18 +115,16 @@ def _beside_model_before(found: list[Result], out: str, splits: Splits) -> str:
     if not other:
         return ""
     best, before = (
-        results.by_experiment(group)[results.experiment_hash(results.best_by_validation(group))]
-        for group in (found, other)
+        _group_of(results.best_by_validation(each), list(results.by_experiment(each).values()))
+        for each in (found, other)
     )
-    weights, work = (
-        best[0].record[key] if key == "multiply_adds" else best[0].record[key]["total"]
-        for key in ("parameters", "multiply_adds")
-    )
-    record = before[0].record
+    now, then = best[0].record, before[0].record
+    weights = now["parameters"]["total"] / then["parameters"]["total"]
+    work = now["multiply_adds"] / then["multiply_adds"]
     return (
         f"Beside **{results.row_label(before[0])}**, the best row of the model before: "
-        f"{_difference(before, best)}, with {weights / record['parameters']['total']:.2g} times the "
-        f"weights and {work / record['multiply_adds']:.2g} times the multiply-adds per image."
+        f"{_difference(before, best)}, with {weights:.2g} times the weights and {work:.2g} times the "
+        "multiply-adds per image."
     )
 
 
@@ -236,10 +231,8 @@ def _certainty(groups: list[list[Result]]) -> str:
 
 
 def _cost(order: list[list[Result]]) -> str:
-    best, cheapest = (
-        order[0][0].record,
-        min(order, key=lambda group: group[0].record["multiply_adds"]),
-    )
+    best = order[0][0].record
+    cheapest = min(order, key=lambda group: group[0].record["multiply_adds"])
     if best is cheapest[0].record:
         return ""
     times = best["multiply_adds"] / cheapest[0].record["multiply_adds"]

@@ -91,7 +91,7 @@ def train(
     if verbose:
         print(f"{recipe.model} · {recipe.name}, seed {seed}: {recipe.changes}")
     make = partial(make_run, recipe, seed=seed, weights=weights, deterministic=deterministic)
-    if published and (run := _published(make, splits, precision)):
+    if published and (run := _published(make, recipe, seed, splits, precision)):
         if verbose:
             print(_told_by_record(run, "Stored record"))
         return run
@@ -141,10 +141,18 @@ def _recorded(candidates: list[Run], out: str) -> Run | None:
     return run
 
 
-def _published(make: Callable[..., Run], splits: data.Splits, precision: str) -> Run | None:
+def _published(
+    make: Callable[..., Run], recipe: Recipe, seed: int, splits: data.Splits, precision: str
+) -> Run | None:
     """The run whose record comes with the checkout, with `make` to name what is wanted."""
     allowed = PRECISIONS.values() if precision == "auto" else [PRECISIONS.get(precision, "")]
-    for result in results.records_of(splits, results.published()):
+    place = (recipe.model, recipe.name, seed)
+    here = [
+        result
+        for result in results.published()
+        if tuple(result.record[name] for name in ("model", "recipe", "seed")) == place
+    ]
+    for result in results.records_of(splits, here):
         record = result.record
         source = replace(splits.source, sha256=record["dataset"]["sha256"])
         about = {"splits": replace(splits, source=source), "teacher": recorded_teacher(record)}
