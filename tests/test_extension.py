@@ -217,7 +217,7 @@ def test_each_is_trained_evaluated_and_recorded(extended):
 def test_notebooks_show_them(extended, name):
     shown = _shown(extended / "run" / "notebooks" / f"{name}.ipynb")
     assert "stripe6" in shown or name == "05_comparison"
-    assert "Published" not in shown and "CIFAR-10 from" not in shown
+    assert "Original" not in shown and "published" not in shown and "CIFAR-10 from" not in shown
 
 
 def test_the_comparison_ranks_all_of_them(extended):

@@ -172,7 +172,7 @@ def test_the_comparison_reads_all_records_and_names_what_is_missing(executed):
 def test_a_small_copy_says_that_the_images_are_drawn(executed, name):
     shown = _shown_text(nbformat.read(executed / f"{name}.ipynb", as_version=4))
     assert "Toy run" in shown
-    assert "published" not in shown.lower()
+    assert "published" not in shown.lower() and "original study" not in shown.lower()
 
 
 @pytest.mark.parametrize("name", TINY)

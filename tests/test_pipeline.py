@@ -818,7 +818,7 @@ def test_index_shows_results_with_their_intervals():
         "test loss": "0.600",
         "gap": "−2.8",
         "training": "2 min",
-        "published": "78.6 % (20/20 epochs)",
+        "original": "78.6 % (20/20 epochs)",
     }
     page = report.index_page("full", RUN, report.Results([row], ["One processor, 2 cores"]))
     for words in ("78.0 %", "77.0 to 79.0", "78.6 %", "20/20 epochs", "402,986", "−2.8"):
@@ -831,4 +831,4 @@ def test_report_names_the_backbone_that_was_used_and_the_one_that_was_published(
     assert problem == "" and len(machines) == 1
     (row,) = [row for row in rows if row["recipe"].startswith("96px")]
     assert row["network"] == "EfficientNet-Lite0"
-    assert row["published"].endswith("(30+30 epochs, EfficientNetV2B0)")
+    assert row["original"].endswith("(30+30 epochs, EfficientNetV2B0)")

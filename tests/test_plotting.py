@@ -615,16 +615,16 @@ def test_model_comparison_has_a_dot_a_row_with_its_value_and_interval():
 
 def test_model_comparison_marks_published_figures_where_there_are_any():
     axes = plotting.model_comparison(comparison_rows()).axes[0]
-    (marks,) = (line for line in axes.lines if line.get_label() == "published figure")
+    (marks,) = (line for line in axes.lines if line.get_label() == "original study")
     np.testing.assert_allclose(marks.get_xdata(), [0.6747, np.nan, 0.9042])
     shown = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert shown == ["here, with 95 % interval", "published figure"]
+    assert shown == ["here, with 95 % interval", "original study"]
 
 
 def test_model_comparison_without_published_figures_has_no_mark_for_them():
     figure = plotting.model_comparison(comparison_rows().assign(reference=np.nan))
-    assert "published figure" not in texts(figure)
-    assert "published figure" not in [line.get_label() for line in figure.axes[0].lines]
+    assert "original study" not in texts(figure)
+    assert "original study" not in [line.get_label() for line in figure.axes[0].lines]
 
 
 def test_long_row_labels_do_not_overlap():
@@ -737,7 +737,7 @@ def test_the_alt_text_of_a_comparison_holds_its_numbers():
         .assign(label="A", accuracy=0.781, low=0.77, high=0.79, reference=0.8)
     )
     assert plotting.model_comparison(rows).alt_text == (
-        "Test accuracy of each row, with its 95 % interval. A: 78.1 % (77.0 – 79.0), published 80.0 %."
+        "Test accuracy of each row, with its 95 % interval. A: 78.1 % (77.0 – 79.0), original study 80.0 %."
     )
     bare = rows.assign(low=np.nan, high=np.nan, reference=np.nan)
     assert plotting.model_comparison(bare).alt_text.endswith(" A: 78.1 %.")

@@ -383,8 +383,8 @@ def test_the_kept_gap_of_a_first_edition_record_comes_from_its_history():
     assert results.kept_gap(result.record) == pytest.approx(gap)
 
 
-def test_beside_a_published_gap_stands_that_of_the_last_epoch():
-    columns = ["gap", "published gap"]
+def test_beside_the_original_gap_stands_that_of_the_last_epoch():
+    columns = ["gap", "original gap"]
     table = results.format_table([r for r in PUBLISHED if r.record["model"] == "vgg10"], columns)
     assert table.loc[1].tolist() == ["+7.2", "+7.4 (here +8.8)"]
     assert table.loc[3].tolist() == ["+2.5", "–"]
@@ -425,8 +425,8 @@ def test_merged_columns_hold_what_they_name():
 
 def test_published_columns_are_left_out_where_no_row_has_a_published_figure(finished):
     _, _, result = finished
-    assert "published" not in results.format_table([result])
-    assert "published" in results.format_table(PUBLISHED)
+    assert "original" not in results.format_table([result])
+    assert "original" in results.format_table(PUBLISHED)
 
 
 def test_what_the_first_edition_did_not_record_stops_no_table():

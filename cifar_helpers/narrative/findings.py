@@ -20,8 +20,8 @@ _COLUMNS = (
     "epochs, time, precision",
     "test loss",
     "gap",
-    "published",
-    "published gap",
+    "original",
+    "original gap",
     "what changes",
 )
 _MARKS = {
@@ -33,7 +33,7 @@ _MARKS = {
 
 
 def results_table(found: list[Result]) -> HTML:
-    """The results beside the published figures, which stand only beside real CIFAR-10.
+    """The results beside the study's own figures, which stand only beside real CIFAR-10.
 
     Below stands what the columns mean that need it.
     """
@@ -63,8 +63,8 @@ def _column_lines(found: list[Result]) -> list[str]:
     ]
     if found[0].record["dataset"]["real"]:
         lines.append(
-            "<i>Published</i>: the figure of the study that is rebuilt here, with the epochs of its "
-            "training; a published gap is that of the last epoch, and so is the one in brackets "
+            "<i>Original</i>: the figure of the study that is rebuilt here, with the epochs of its "
+            "training; an original gap is that of the last epoch, and so is the one in brackets "
             "beside it."
         )
     return lines
@@ -296,7 +296,7 @@ def describe_results(found: list[Result]) -> str:
         "points, of the epoch whose weights were kept. Epochs are those run/asked for.",
     ]
     if dataset["real"]:
-        lines.append("*Published*: the figure of the study that is rebuilt here (see Limits).")
+        lines.append("*Original*: the figure of the study that is rebuilt here (see Limits).")
     return " ".join(filter(None, lines))
 
 
@@ -310,5 +310,5 @@ def _transfer_lines(found: list[Result]) -> list[str]:
     table = results.results_table(transfer)
     others = table.loc[table["reference_backbone"] != "", ["backbone", "reference_backbone"]]
     for pair in sorted({tuple(map(models.backbone_label, pair)) for pair in others.to_numpy()}):
-        lines.append(f"Transfer rows here use {pair[0]}; the published ones {pair[1]}.")
+        lines.append(f"Transfer rows here use {pair[0]}; the original ones {pair[1]}.")
     return [*lines, "Training times of transfer rows leave out what an earlier row left cached."]

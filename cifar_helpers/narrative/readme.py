@@ -18,7 +18,7 @@ _COLUMNS = (
     "test accuracy",
     "95 % interval",  # says of how many seeds
     "gap",
-    "published",
+    "original",
 )
 
 

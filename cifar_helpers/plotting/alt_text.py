@@ -73,8 +73,8 @@ def model_comparison(rows: pd.DataFrame) -> str:
     bars = []
     for row in rows.to_dict("records"):
         known = "" if pd.isna(row["low"]) else f" ({interval(row['low'], row['high'])})"
-        published = row["reference"]
-        beside = "" if pd.isna(published) else f", published {percent(published)}"
+        original = row["reference"]
+        beside = "" if pd.isna(original) else f", original study {percent(original)}"
         bars.append(f"{row['label']}: {percent(row['accuracy'])}{known}{beside}")
     return f"Test accuracy of each row, with its 95 % interval. {'; '.join(bars)}."
 

@@ -16,11 +16,11 @@ _LABEL_PLACES = [(9, 0), (-9, 0), (0, 11), (0, -11), (9, 11), (9, -11), (-9, 11)
 _LABEL_PLACES += [(side * 16, up) for up in (22, -22, 36, -36, 50, -50) for side in (1, -1)]
 _DOTS = {"s": 75, "edgecolors": style.TEXT, "linewidths": 0.7, "zorder": 3}
 # A stroke hides neither the dot nor its interval.
-_PUBLISHED = {"marker": "|", "ls": "", "ms": 17, "mew": 2.5, "color": style.MISTAKE, "zorder": 4}
+_ORIGINAL = {"marker": "|", "ls": "", "ms": 17, "mew": 2.5, "color": style.MISTAKE, "zorder": 4}
 
 
 def model_comparison(rows: pd.DataFrame) -> Figure:
-    """Test accuracy of each row of the study, with its interval and the published figure.
+    """Test accuracy of each row of the study, with its interval and the figure of the study that is rebuilt.
 
     Args:
         rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `low`, `high` and
@@ -37,7 +37,7 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
     axes.errorbar(accuracy, places, xerr=[accuracy - low, high - accuracy], **bars)
     axes.scatter(accuracy, places, c=_shades(rows), label="here, with 95 % interval", **_DOTS)
     if np.isfinite(reference).any():
-        axes.plot(reference, places, label="published figure", **_PUBLISHED)
+        axes.plot(reference, places, label="original study", **_ORIGINAL)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     ends = np.nanmax([accuracy, high, reference], axis=0)
     beside = {"textcoords": "offset points", "va": "center", "size": style.SMALL}

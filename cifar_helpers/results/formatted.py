@@ -10,8 +10,8 @@ from cifar_helpers.results.tables import results_table
 from cifar_helpers.text import DASH, count, duration, interval, loss, percent, points
 
 
-def _published(row: pd.Series) -> str:
-    """The published accuracy, its epochs, and its backbone where that was another one."""
+def _original(row: pd.Series) -> str:
+    """The accuracy in the study that is rebuilt, its epochs, and another backbone that it had."""
     told = [f"{row['reference_epochs']} epochs", backbone_label(row["reference_backbone"])]
     return f"{percent(row['reference'])} ({', '.join(filter(None, told))})"
 
@@ -38,12 +38,12 @@ _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "epochs, time, precision": lambda row: (
         f"{row['epochs']}, {duration(row['seconds'])}, {row['precision']}"
     ),
-    "published": _published,
+    "original": _original,
     # Beside the study's gap, which is that of the last epoch, stands that of ours.
-    "published gap": lambda row: f"{points(row['reference_gap'])} (here {points(row['last_gap'])})",
+    "original gap": lambda row: f"{points(row['reference_gap'])} (here {points(row['last_gap'])})",
 }
-# Shown where a row has a published figure beside which they belong.
-_PUBLISHED = ("published", "published gap")
+# Shown where a row has a figure of the study that is rebuilt, beside which they belong.
+_ORIGINAL = ("original", "original gap")
 _WORDS = ("model", "network", "recipe", "network, recipe", "what changes")
 COLUMNS = tuple(_COLUMNS)
 
@@ -53,17 +53,17 @@ def format_table(found: list[Result], columns: Sequence[str] = COLUMNS) -> pd.Da
 
     Args:
         found: results of one data set.
-        columns: of `COLUMNS`, in order. Those about published figures are left out where no row has
-            any, and hold a dash in rows that have none.
+        columns: of `COLUMNS`, in order. Those about the study that is rebuilt are left out where no row is
+            one of its own, and hold a dash in rows that are not.
     """
     table = results_table(found)
     has_figure = table["reference"].notna()
     shown = {
         name: table.apply(_COLUMNS[name], axis=1)
         for name in columns
-        if has_figure.any() or name not in _PUBLISHED
+        if has_figure.any() or name not in _ORIGINAL
     }
-    for name in shown.keys() & set(_PUBLISHED):
+    for name in shown.keys() & set(_ORIGINAL):
         shown[name] = shown[name].where(has_figure, DASH)
     return pd.DataFrame(shown)
 

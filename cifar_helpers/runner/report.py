@@ -109,7 +109,7 @@ def index_page(name: str, record: dict, found: "Results") -> str:
         figure=_picture(found.sources),
         machines=found.machines,
         several=any(row["seeds"] != "1" for row in found.rows),
-        published=any("published" in row for row in found.rows),
+        original=any("original" in row for row in found.rows),
         best_backbone=next(iter(models.BACKBONES)),
         command=_command(record["arguments"]),
     )
@@ -189,7 +189,7 @@ def read_results(folder: Path) -> Results:
 
 def print_results(rows: list[dict]) -> None:
     """The results in the terminal: one line an experiment."""
-    columns = ("network", "recipe", "test accuracy", "95 % interval", "published")
+    columns = ("network", "recipe", "test accuracy", "95 % interval", "original")
     results.print_table(rows, columns)
 
 
