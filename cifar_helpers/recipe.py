@@ -111,8 +111,6 @@ class Recipe:
             recipe has the augmentation "grid_crop_flip".
         teacher_share: weight of the teacher's part of the loss, in [0, 1].
         temperature: that soft targets are compared at, at least 1.
-        teaches: whether, after its training, the network of seed 0 answers to all views of the
-            training images, for students to learn from.
         explained: for transfer learning, whether heat maps and nearest images are kept beside the
             record, since the network is not published (`training.explained`).
     """
@@ -139,7 +137,6 @@ class Recipe:
     teacher: str = ""
     teacher_share: float = 0.0
     temperature: float = 1.0
-    teaches: bool = False
     explained: bool = False
 
     def __post_init__(self):
@@ -233,7 +230,7 @@ def variant(
     told = [
         f"{key} {value}" for each in (*every, network or {}, changes) for key, value in each.items()
     ]
-    plain = {"group": "", "teaches": False, "explained": False}
+    plain = {"group": "", "explained": False}
     changes = {"changes": f"{recipe.name}, {', '.join(told)}", **plain, **changes}
     if network:
         changes["network"] = tuple({**dict(recipe.network), **network}.items())
@@ -269,7 +266,7 @@ def _check_fields(kind: type[Recipe] | type[Phase], given: Iterable[str]) -> Non
 # checksum or name and the number of images that there are count.
 _DECIDE_ELSEWHERE = {"backbone", "pretrained", "train_images"}
 _WORDS = {"changes", "reference", "group", "variant_of"}
-_NEVER_HASHED = {*_WORDS, "teaches", "explained", *_DECIDE_ELSEWHERE}
+_NEVER_HASHED = {*_WORDS, "explained", *_DECIDE_ELSEWHERE}
 # Fields added since then stay out while at their defaults, so that they change no earlier hash.
 _FIRST_EDITION = {
     Recipe: "model name phases augmentation dropout centred label_smoothing validation_fraction "

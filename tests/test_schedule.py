@@ -84,6 +84,14 @@ def test_the_longest_trainings_start_first_and_all_are_recorded():
     )
 
 
+def test_students_come_after_whoever_may_teach_them():
+    first, *others = planned()
+    student = replace(first, recipe=replace(first.recipe, teacher="improved"))
+    workers = Pretending()
+    train_all([student, *others], workers, lambda running: None)
+    assert workers.started[-1] == student
+
+
 def test_a_training_whose_process_dies_is_tried_three_times():
     first = planned()[0]
     workers = Pretending(outcomes={first.name: BrokenProcessPool("killed")})

@@ -34,7 +34,10 @@ def train_all(
     Raises:
         OSError: if there is no worker left.
     """
-    waiting = sorted(trainings, key=expected_seconds, reverse=True)
+    # Students come last: by then another training may have made their teacher.
+    waiting = sorted(
+        trainings, key=lambda each: (bool(each.recipe.teacher), -expected_seconds(each))
+    )
     running: dict[Future, tuple[Any, Training]] = {}
     tries: Counter = Counter()
     failed: dict[Training, str] = {}

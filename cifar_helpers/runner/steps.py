@@ -146,7 +146,12 @@ def train(overview: "Overview", client: Any, workers: int, environment: dict[str
         environment: variables of theirs.
     """
     models = {job.model for job in overview.jobs if job.name not in overview.record.skipped}
-    trainings = [each for each in overview.trainings if each.recipe.model in models]
+    trainings = [
+        each
+        for each in overview.trainings
+        # A teacher's answers are on this machine.
+        if each.recipe.model in models and not (client and each.recipe.teacher)
+    ]
     if not trainings:
         return
     folder = overview.record.folder

@@ -124,7 +124,6 @@ def _training_fields(run: Run) -> dict[str, Any]:
         "seconds": {
             "train": run.seconds,
             "per_epoch": sum(history["seconds"]) / epochs,
-            "answering": run.answering_seconds,
         },
         "images_per_second": run.images_per_second,
     }

@@ -33,7 +33,6 @@ class Run:
         model: the trained `keras.Model`; None where a finished record was found.
         result: the record and test predictions, once `evaluate` has run or where it was found.
         teacher: the `teaching.Teacher` whose answers it learns from, where there is one.
-        answering_seconds: that a teacher's own answers took, after its training.
         backbone: the backbone's weights, or its name for random ones; None where there is none.
     """
 
@@ -53,7 +52,6 @@ class Run:
     model: Any = None
     result: results.Result | None = None
     teacher: Any = None
-    answering_seconds: float = 0.0
     backbone: backbones.Weights | str | None = None
 
     @property

@@ -1,5 +1,6 @@
 """From a recipe to a trained network and its record."""
 
+import contextlib
 import itertools
 import os
 import time
@@ -7,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 
+import filelock
+
 from cifar_helpers import data, hardware, models, recipes, results
 from cifar_helpers.backend import keras
-from cifar_helpers.errors import user_path
+from cifar_helpers.errors import UserError, user_path
 from cifar_helpers.models import backbones
 from cifar_helpers.predict import read_network
 from cifar_helpers.recipes import Recipe
@@ -19,11 +22,19 @@ from cifar_helpers.training.explained import explain
 from cifar_helpers.training.feeding import predict
 from cifar_helpers.training.networks import build
 from cifar_helpers.training.phases import check_averaging, run_phase
+from cifar_helpers.training.plans import plan
 from cifar_helpers.training.precision import PRECISIONS, policies
 from cifar_helpers.training.progress import note_progress
 from cifar_helpers.training.records import make_result, save_model, weights_digest
 from cifar_helpers.training.runs import Run, make_run
-from cifar_helpers.training.teaching import SEED, find_teacher, make_teacher, recorded_teacher
+from cifar_helpers.training.teaching import (
+    MODEL,
+    SEED,
+    Teacher,
+    find_teacher,
+    make_teacher,
+    recorded_teacher,
+)
 from cifar_helpers.training.whitening import whiten_first_layer
 
 _STANDARD = 128  # images whose statistics a backbone without pretraining begins with
@@ -59,6 +70,7 @@ def train(
     """Train a recipe, or resume where an earlier call with the same arguments got to.
 
     With `out` the training is evaluated and recorded as it ends: `evaluate` then gives that record.
+    A student's teacher is trained before it, where its answers are not there.
 
     Args:
         recipe: what to train and how.
@@ -80,8 +92,8 @@ def train(
 
     Raises:
         UserError: for an unknown precision, weight averages of a network with batch norms, or a
-            teacher whose answers are not there.
-        WeightsError: if the recipe's own backbone cannot be had.
+            student that is shown other views than its teacher is asked about.
+        WeightsError: if the recipe's own backbone, or the teacher's, cannot be had.
     """
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(recipe, splits))
     if recipe.backbone not in ("", getattr(weights, "backbone", weights)):
@@ -95,7 +107,7 @@ def train(
         if verbose:
             print(_told_by_record(run, "Stored record"))
         return run
-    teacher = find_teacher(recipe, splits, out) if recipe.teacher else None
+    teacher = _teacher(recipe, splits, out, deterministic, verbose) if recipe.teacher else None
     make = partial(make, splits, teacher=teacher)
     allowed = policies(recipe.model, precision)
     candidates = [make(precision=policy) for policy in allowed]
@@ -105,12 +117,55 @@ def train(
         run = _recorded(earlier, out)
         _tell_of_earlier_rule(run, None if _begun(candidates, out) else _begun(earlier, out), out)
     if run is None:
-        run = _begun(candidates, out) or candidates[0]
-        _train(run, weights, out, verbose)
+        with _one_at_a_time(candidates[0], out):
+            run = _recorded(candidates, out)  # by a process that was waited for
+            if run is None:
+                run = _begun(candidates, out) or candidates[0]
+                _train(run, weights, out, verbose)
     elif verbose:
         print(_told_by_record(run, "Trained before"))
     note_progress(out, run, "finished", len(recipe.phases))
     return run
+
+
+def _teacher(
+    recipe: Recipe, splits: data.Splits, out: str, deterministic: bool, verbose: bool
+) -> Teacher:
+    """A student's teacher, trained first where its answers are not there.
+
+    A student of few epochs has a teacher of as few.
+    """
+    if found := find_teacher(recipe, splits, out):
+        return found
+    ((row, seed),) = plan(MODEL, [recipe.teacher], seeds=[SEED], epochs=recipe.epochs)
+    weights = None if row.backbone else backbones.resolve()
+    run = train(
+        row,
+        splits,
+        seed=seed,
+        out=out,
+        weights=weights,
+        deterministic=deterministic,
+        verbose=verbose,
+    )
+    network = run.model or (network_of(run.result, out) if run.result else None)
+    digest = weights_digest(network) if network else ""
+    made = make_teacher(recipe.teacher, digest, run.splits.train.images, network)
+    if made is None:
+        raise UserError(
+            f"the teacher {MODEL} {run.title} must answer; its record is there, but its network is "
+            f"not. Remove results/{MODEL}/{row.name}/seed{seed}.json from {out} to train it again."
+        )
+    return made
+
+
+def _one_at_a_time(run: Run, out: str) -> contextlib.AbstractContextManager:
+    """Let one process alone do a training in a folder: two students may want a teacher at once."""
+    if not out:
+        return contextlib.nullcontext()
+    path = run.checkpoint(out).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(path)
 
 
 def _train_size(recipe: Recipe, splits: data.Splits) -> int:
@@ -215,10 +270,6 @@ def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose:
         _resize(run, weights, recipe.image_size)
         models.fine_tune(run.model, layers=recipe.phases[-1].unfrozen)
     run.images_per_second = log.images_per_second
-    if out and recipe.teaches and run.seed == SEED:
-        digest, images = weights_digest(run.model), run.splits.train.images
-        teacher = make_teacher(recipe.name, digest, images, run.model)
-        run.answering_seconds = teacher.seconds if teacher else 0.0
     if out:
         evaluate(run, out=out)
 
