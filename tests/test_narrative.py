@@ -208,7 +208,7 @@ def test_the_answer_goes_by_accuracy_and_says_what_the_best_costs():
         made("resnet20", "improved", wrong=range(20), multiply_adds=25),
     ]
     order, step, certainty, cost = lines(narrative.describe_answer(ladder))
-    assert order.endswith("ResNet-20, improved **90.0 %**, VGG-10, base **80.0 %**.")
+    assert order.endswith("ResNet-20, improved **90.0 %** (1 seed), VGG-10, base **80.0 %** (1 seed).")
     assert "ResNet-20, improved beside VGG-10, base: +10.0 points" in step
     assert "2 of 2 rows were trained once" in certainty
     assert "2 times the multiply-adds per image of VGG-10, base, and 2 min of training" in cost

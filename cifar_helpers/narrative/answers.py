@@ -183,7 +183,9 @@ def study_lines(found: list[Result]) -> list[str]:
     groups = list(results.by_experiment(found).values())
     chosen = [_group_of(each, groups) for each in results.best_of_each_model(found)]
     order = sorted(chosen, key=_mean, reverse=True)
-    ladder = ", ".join(f"{_label(group)} **{percent(_mean(group))}**" for group in order)
+    ladder = ", ".join(
+        f"{_label(group)} **{percent(_mean(group))}** ({_seeds(group)})" for group in order
+    )
     lines = [f"From best to worst, each model by its best recipe on validation images: {ladder}."]
     if len(order) > 1:
         difference_of_two = _difference(order[1], order[0])
@@ -200,6 +202,10 @@ def study_lines(found: list[Result]) -> list[str]:
 
 def _mean(group: list[Result]) -> float:
     return sum(each.record["test"]["accuracy"] for each in group) / len(group)
+
+
+def _seeds(group: list[Result]) -> str:
+    return "1 seed" if len(group) == 1 else f"{len(group)} seeds"
 
 
 def _label(group: list[Result]) -> str:
