@@ -60,6 +60,23 @@ _ADAMW = Phase(
     weight_decay=1e-2,
     ema=0.99,
 )
+_SGD = Phase(
+    epochs=50,
+    batch_size=128,
+    optimizer="sgd",
+    learning_rate=0.15,
+    schedule="linear",
+    warmup=0.2,
+    weight_decay=5e-3,
+)
+# Its answers take the labels' place, so that there is nothing to smooth.
+_TAUGHT: dict[str, Any] = {
+    "augmentation": "grid_crop_flip",
+    "validation_fraction": 0.1,
+    "teacher": "improved",
+    "teacher_share": 1.0,
+    "temperature": 4.0,
+}
 _FINE_TUNING = replace(_ADAMW, learning_rate=4e-4, schedule="cosine", warmup=0.1, ema=0.0)
 
 
@@ -154,6 +171,16 @@ RECIPES: tuple[Recipe, ...] = (
         validation_fraction=0.1,
     ),
     Recipe(
+        model="vgg10",
+        name="best",
+        group="best",
+        changes="the improved recipe for 150 epochs, taught by the transfer network",
+        phases=(replace(_ADAMW, epochs=150, batch_size=128),),
+        dropout=0.1,
+        centred=True,
+        **_TAUGHT,
+    ),
+    Recipe(
         model="resnet20",
         name="reference",
         group="reference",
@@ -169,20 +196,18 @@ RECIPES: tuple[Recipe, ...] = (
         name="improved",
         group="improved",
         changes="4-pixel crop and flip, Nesterov SGD to zero, weight decay, label smoothing",
-        phases=(
-            Phase(
-                epochs=50,
-                batch_size=128,
-                optimizer="sgd",
-                learning_rate=0.15,
-                schedule="linear",
-                warmup=0.2,
-                weight_decay=5e-3,
-            ),
-        ),
+        phases=(_SGD,),
         augmentation="crop_flip",
         label_smoothing=0.05,
         validation_fraction=0.1,
+    ),
+    Recipe(
+        model="resnet20",
+        name="best",
+        group="best",
+        changes="the improved recipe for 200 epochs, taught by the transfer network",
+        phases=(replace(_SGD, epochs=200),),
+        **_TAUGHT,
     ),
     _transfer(
         image_size=96,
@@ -210,6 +235,24 @@ RECIPES: tuple[Recipe, ...] = (
         label_smoothing=0.1,
         validation_fraction=0.1,
         image_size=128,
+        explained=True,
+    ),
+    Recipe(
+        model="transfer",
+        name="best",
+        group="best",
+        changes="EfficientNet-Lite2, every layer for 6 epochs at 128 px and one at 224",
+        backbone="efficientnet-lite2",
+        phases=(
+            replace(_ADAMW, learning_rate=1e-3, warmup=0.0, ema=0.0, image_size=128),
+            replace(_FINE_TUNING, epochs=6, unfrozen=None, image_size=128),
+            replace(_FINE_TUNING, epochs=1, learning_rate=1e-4, warmup=0.0, unfrozen=None),
+        ),
+        augmentation="crop_flip",
+        dropout=0.2,
+        label_smoothing=0.1,
+        validation_fraction=0.1,
+        image_size=224,
         explained=True,
     ),
 )

@@ -208,7 +208,9 @@ def test_the_answer_goes_by_accuracy_and_says_what_the_best_costs():
         made("resnet20", "improved", wrong=range(20), multiply_adds=25),
     ]
     order, step, certainty, cost = lines(narrative.describe_answer(ladder))
-    assert order.endswith("ResNet-20, improved **90.0 %** (1 seed), VGG-10, base **80.0 %** (1 seed).")
+    assert order.endswith(
+        "ResNet-20, improved **90.0 %** (1 seed), VGG-10, base **80.0 %** (1 seed)."
+    )
     assert "ResNet-20, improved beside VGG-10, base: +10.0 points" in step
     assert "2 of 2 rows were trained once" in certainty
     assert "2 times the multiply-adds per image of VGG-10, base, and 2 min of training" in cost
@@ -341,6 +343,19 @@ def test_the_recipe_table_says_what_each_phase_sees_and_when_it_stops():
     assert ">after 5 epochs without progress, back to the best epoch<" in table
     assert ">0.001, halved after 2 epochs without progress<" in table
     assert ">0.001, constant<" in table
+
+
+def test_the_recipe_table_names_what_few_recipes_have_where_one_has_it():
+    plain, taught = (recipes.select("resnet20", [name])[0] for name in ("improved", "best"))
+    shown = narrative.recipe_table([(plain, 0), (taught, 0)]).data
+    assert "transfer learning, improved: 100 % of the loss, temperature 4" in shown
+    assert "mixup" not in shown and "backbone" not in shown
+    assert "teacher" not in narrative.recipe_table([(plain, 0)]).data
+    (row,) = recipes.select("transfer", ["improved"])
+    head, tuned = row.phases
+    sizes = replace(row, phases=(head, replace(tuned, image_size=64), tuned), mixup=0.2)
+    shown = narrative.recipe_table([(sizes, 0)]).data
+    assert "128 px → 64 px" in shown and "mixup" in shown
 
 
 def test_the_recipe_table_says_how_a_learning_rate_rises_and_falls():

@@ -124,12 +124,15 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
             "dropout": DASH if recipe.dropout is None else f"{recipe.dropout:g}",
             "label smoothing": f"{recipe.label_smoothing:g}",
             "validation share": f"{100 * recipe.validation_fraction:.0f} %",
+            **_rare_rows(recipe),
             **_phase_rows(recipe),
             "seeds": ", ".join(str(seed) for other, seed in plan if other == recipe),
         }
+    table = pd.DataFrame(columns)
+    rare = table.index.isin(_rare_rows(plan[0][0]))
+    table = table[~(rare & table.eq(DASH).all(axis=1))]
     top = {"vertical-align": "top", "max-width": "17em"}
-    styled = pd.DataFrame(columns).style.set_properties(**top)
-    return to_html(styled, "recipes")
+    return to_html(table.style.set_properties(**top), "recipes")
 
 
 def _augmentation(recipe: Recipe) -> str:
@@ -139,9 +142,27 @@ def _augmentation(recipe: Recipe) -> str:
     return (f"{data.POLICIES['flip'].label} → " if flipped_first else "") + policy.label
 
 
+def _rare_rows(recipe: Recipe) -> dict[str, str]:
+    """What most recipes do without; shown where one of the table's has it."""
+    teacher = DASH
+    if recipe.teacher:
+        share = f"{100 * recipe.teacher_share:.0f} % of the loss"
+        teacher = (
+            f"transfer learning, {recipe.teacher}: {share}, temperature {recipe.temperature:g}"
+        )
+    return {
+        "training images": count(recipe.train_images) if recipe.train_images else DASH,
+        "backbone": models.backbone_label(recipe.backbone) if recipe.backbone else DASH,
+        "mixup": f"{recipe.mixup:g}" if recipe.mixup else DASH,
+        "first convolution": "whitens patches at the start" if recipe.whitened else DASH,
+        "teacher": teacher,
+    }
+
+
 def _input_rows(recipe: Recipe) -> dict[str, str]:
     if models.MODELS[recipe.model].has_backbone:
-        return {"image size": f"{recipe.image_size} px"}
+        sizes = dict.fromkeys(phase.image_size or recipe.image_size for phase in recipe.phases)
+        return {"image size": " → ".join(f"{size} px" for size in sizes)}
     return {"pixels": "zero mean, unit variance" if recipe.centred else "in [0, 1]"}
 
 
