@@ -69,7 +69,7 @@ _SGD = Phase(
     warmup=0.2,
     weight_decay=5e-3,
 )
-# Its answers take the labels' place, so that there is nothing to smooth.
+# A teacher's answers take the labels' place, so that there is nothing to smooth.
 _TAUGHT: dict[str, Any] = {
     "augmentation": "grid_crop_flip",
     "validation_fraction": 0.1,

@@ -51,10 +51,9 @@ def _claims(found: list[Result]) -> str:
     variants = results.load_for_effects("", found[0].record["dataset"]["name"])
     claims = conclusion_rows(found, variants)[_CLAIM_COLUMNS]
     return (
-        "What the study that is rebuilt concluded and proposed, tested with one change at a time "
-        "([notebook 5](notebooks/05_comparison.ipynb) says how), in percentage points of test "
-        "accuracy if the claim names nothing else; above zero is for the claim:\n\n"
-        + results.to_markdown(claims, bold=["verdict"])
+        "What the study that is rebuilt concluded and proposed, with one change at a time where it "
+        "names a cause ([notebook 5](notebooks/05_comparison.ipynb) says how each was measured); "
+        "above zero is for the claim:\n\n" + results.to_markdown(claims, bold=["verdict"])
     )
 
 

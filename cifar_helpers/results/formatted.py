@@ -53,8 +53,8 @@ def format_table(found: list[Result], columns: Sequence[str] = COLUMNS) -> pd.Da
 
     Args:
         found: results of one data set.
-        columns: of `COLUMNS`, in order. Those about the study that is rebuilt are left out where no row is
-            one of its own, and hold a dash in rows that are not.
+        columns: of `COLUMNS`, in order. Those about the study that is rebuilt are left out
+            where no row is one of its own, and hold a dash in rows that are not.
     """
     table = results_table(found)
     has_figure = table["reference"].notna()

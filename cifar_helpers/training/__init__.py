@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cifar_helpers.training.networks import build
     from cifar_helpers.training.optimizers import WarmupDecay, compile_for
     from cifar_helpers.training.precision import fastest_precision
-    from cifar_helpers.training.trainings import evaluate, network_of, train
+    from cifar_helpers.training.records import network_of
+    from cifar_helpers.training.trainings import evaluate, train
 
 # What imports Keras is imported when it is asked for: a plan needs none.
 _MODULES = {
@@ -26,7 +27,7 @@ _MODULES = {
     "evaluate": "trainings",
     "fastest_precision": "precision",
     "feed": "feeding",
-    "network_of": "trainings",
+    "network_of": "records",
     "grad_cam": "explained",
     "predict": "feeding",
     "train": "trainings",

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cifar_helpers import files, hardware, metrics, models
+from cifar_helpers import files, hardware, metrics, models, results
 from cifar_helpers.backend import keras
+from cifar_helpers.errors import user_path
+from cifar_helpers.predict import read_network
 from cifar_helpers.results import Result
 from cifar_helpers.training.runs import Run
 
@@ -101,6 +103,26 @@ def weights_digest(model: keras.Model) -> str:
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight))
     return digest.hexdigest()
+
+
+def network_of(result: Result, out: str | os.PathLike = "") -> keras.Model | None:
+    """The trained network that a record is of: that of the run's folder, or the published one.
+
+    Args:
+        result: a finished record.
+        out: the run's folder; "" for the published networks alone.
+
+    Returns:
+        An uncompiled model; None where the network was not kept, or is another training's.
+    """
+    place = tuple(result.record[name] for name in ("model", "recipe", "seed"))
+    own = [results.model_path(user_path(out), *place)] if out else []
+    for path in (*own, results.published_network(*place)):
+        if path.exists():
+            network = read_network(path)
+            if weights_digest(network) == result.record["weights_sha256"]:
+                return network
+    return None
 
 
 def _training_fields(run: Run) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from cifar_helpers import cache, data, predict, results
+from cifar_helpers import cache, data, results
 from cifar_helpers.backend import keras
 from cifar_helpers.data import augmentation
 from cifar_helpers.errors import UserError
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.training import feeding
-from cifar_helpers.training.records import weights_digest
+from cifar_helpers.training.records import network_of
 
 MODEL, SEED = "transfer", 0  # whose networks teach
 POLICY = "grid_crop_flip"
@@ -119,16 +119,12 @@ def find_teacher(recipe: Recipe, splits: data.Splits, out: str) -> Teacher | Non
         )
     found = [*results.load_results(out), *results.published()] if out else results.published()
     wanted = (MODEL, recipe.teacher, SEED, splits.source.sha256, len(splits.train))
-    record = next((each.record for each in found if _trained_on(each.record) == wanted), None)
-    if record is None:
+    result = next((each for each in found if _trained_on(each.record) == wanted), None)
+    if result is None:
         return None
-    digest, images = record["weights_sha256"], splits.train.images
-    teacher = make_teacher(recipe.teacher, digest, images, None)
-    if teacher is None and out and results.model_path(out, MODEL, recipe.teacher, SEED).exists():
-        network = predict.load_model(out, MODEL, recipe.teacher, SEED)
-        if weights_digest(network) == digest:
-            teacher = make_teacher(recipe.teacher, digest, images, network)
-    return teacher
+    digest, images = result.record["weights_sha256"], splits.train.images
+    answered = make_teacher(recipe.teacher, digest, images, None)
+    return answered or make_teacher(recipe.teacher, digest, images, network_of(result, out))
 
 
 def recorded_teacher(record: dict) -> Teacher | None:

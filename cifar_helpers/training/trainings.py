@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +11,8 @@ import filelock
 
 from cifar_helpers import data, hardware, models, recipes, results
 from cifar_helpers.backend import keras
-from cifar_helpers.errors import UserError, user_path
+from cifar_helpers.errors import UserError
 from cifar_helpers.models import backbones
-from cifar_helpers.predict import read_network
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.text import duration
 from cifar_helpers.training.epochs import EpochLog
@@ -148,9 +146,11 @@ def _teacher(
         deterministic=deterministic,
         verbose=verbose,
     )
-    network = run.model or (network_of(run.result, out) if run.result else None)
-    digest = weights_digest(network) if network else ""
-    made = make_teacher(recipe.teacher, digest, run.splits.train.images, network)
+    if run.model:
+        digest, images = weights_digest(run.model), run.splits.train.images
+        made = make_teacher(recipe.teacher, digest, images, run.model)
+    else:  # by a process that was waited for
+        made = find_teacher(recipe, splits, out)
     if made is None:
         raise UserError(
             f"the teacher {MODEL} {run.title} must answer; its record is there, but its network is "
@@ -308,23 +308,3 @@ def evaluate(run: Run, *, out: str = "") -> results.Result:
             results.save_result(run.result, out, save_model=partial(save_model, run.model))
             run.checkpoint(out).unlink(missing_ok=True)
     return run.result
-
-
-def network_of(result: results.Result, out: str | os.PathLike = "") -> keras.Model | None:
-    """The trained network that a record is of: that of the run's folder, or the published one.
-
-    Args:
-        result: a finished record.
-        out: the run's folder; "" for the published networks alone.
-
-    Returns:
-        An uncompiled model; None where the network was not kept, or is another training's.
-    """
-    place = tuple(result.record[name] for name in ("model", "recipe", "seed"))
-    own = [results.model_path(user_path(out), *place)] if out else []
-    for path in (*own, results.published_network(*place)):
-        if path.exists():
-            network = read_network(path)
-            if weights_digest(network) == result.record["weights_sha256"]:
-                return network
-    return None
