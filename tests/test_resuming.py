@@ -257,6 +257,7 @@ def test_the_progress_file_follows_the_trainings(toy_splits, tmp_path, monkeypat
     (first, second) = _progress(tmp_path)["trainings"]
     assert (first["status"], first["epoch"]) == ("finished", 3)
     training.plan("baseline_cnn", ["improved"], seeds=[0, 1], epochs=3, out=str(tmp_path))
+    assert [each["status"] for each in _progress(tmp_path)["trainings"]] == ["finished", "waiting"]
     _train(recipe, toy_splits, tmp_path)  # found, not trained
     assert [each["status"] for each in _progress(tmp_path)["trainings"]] == ["finished", "waiting"]
 

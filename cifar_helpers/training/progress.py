@@ -20,9 +20,12 @@ def write_plan(out: str, model: str, pairs: Iterable[tuple[Recipe, int]]) -> Non
     The file holds `model`, `updated` (ISO 8601) and `trainings`, for each of them `recipe`, `seed`,
     `epochs` (at the most), `may_stop` (whether early stopping may end it before), `phases`, `status` ("waiting", "running" or "finished"), `epoch` (those
     run), `phase` (from 1), `val_accuracy` (a fraction) and `seconds_per_epoch`; the last two are
-    None until an epoch is done.
+    None until an epoch is done. What workers have finished before the notebook stays finished.
     """
-    _write(out, model, [_entry(recipe, seed) for recipe, seed in pairs], keep_others=False)
+    finished = [entry for entry in read_progress(out, model) if entry["status"] == "finished"]
+    known = {(entry["recipe"], entry["seed"]): entry for entry in finished}
+    entries = [known.get((recipe.name, seed)) or _entry(recipe, seed) for recipe, seed in pairs]
+    _write(out, model, entries, keep_others=False)
 
 
 def note_progress(out: str, run: Run, status: str, phase: int) -> None:
