@@ -33,10 +33,10 @@ def section(machines: dict) -> str:
         "Variants of the same work alternate on the same machine, and each ratio is the median of "
         "the rounds' ratios. *Ours* computes in the number format that `--precision auto` takes "
         "there. *PyTorch* is the fastest of float32 and bfloat16, channels last, fused optimizer, "
-        "and, where marked, `torch.compile`. *Stock Keras* has the same number format and oneDNN "
-        "setting as ours, XLA off, and is fed as ours; *as it comes* is its `fit` on arrays with "
+        "and, where marked, `torch.compile`. *Stock Keras* is compared with ours in one number "
+        "format and oneDNN setting, XLA off, and is fed as ours; *as it comes* is its `fit` on arrays with "
         "TensorFlow's and Keras' own defaults for oneDNN and XLA, in float32, without the wait at "
-        "an epoch's end. A ratio over 1 means that ours is faster; – means not measured."
+        "an epoch's end. A ratio over 1 means that ours is faster; *over 3*, that the other was stopped, being over three times slower; – means not measured."
     )
     parts = [about, names, _training_table(machines)]
     parts += filter(None, [_beside_table(machines), _other_figures(machines)])

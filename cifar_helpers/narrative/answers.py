@@ -9,7 +9,7 @@ from cifar_helpers.data import Splits
 from cifar_helpers.narrative.ablations import effect_rows, untested
 from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
-from cifar_helpers.text import count, duration, listed, p_value, percent, points, points_interval
+from cifar_helpers.text import count, listed, p_value, percent, points, points_interval
 
 
 def answer_lines(found: list[Result], out: str, splits: Splits | None) -> list[str]:
@@ -21,12 +21,15 @@ def answer_lines(found: list[Result], out: str, splits: Splits | None) -> list[s
         splits: the images at hand; None leaves other models and ablations out.
     """
     groups = list(results.by_experiment(found).values())
-    lines = [
-        _recipes_part(groups),
-        *(_step(before, after) for before, after in itertools.pairwise(groups)),
-    ]
+    lines = [_recipes_part(groups)]
+    if len(groups) > 2 or not lines[0]:  # else the one step is told
+        lines += [_step(before, after) for before, after in itertools.pairwise(groups)]
     if splits:
-        lines += [_beside_model_before(found, out, splits), _reasons(found, out, splits)]
+        lines += [
+            _rows_elsewhere(found, out, splits),
+            _beside_model_before(found, out, splits),
+            _reasons(found, out, splits),
+        ]
     return [*lines, _unknown(groups)]
 
 
@@ -36,7 +39,7 @@ def _recipes_part(groups: list[list[Result]]) -> str:
     first, last = groups[0][0].record, best.record
     if first["recipe"] == last["recipe"] or first["image_size"] != last["image_size"]:
         return ""
-    means = [_mean(groups[0]), _mean(_group_of(best, groups))]
+    rows = [groups[0], _group_of(best, groups)]
     images = [record["dataset"]["train_images"] for record in (first, last)]
     more = (
         f" Part of that may come from training on {count(images[1])} images in place of "
@@ -44,8 +47,8 @@ def _recipes_part(groups: list[list[Result]]) -> str:
     )
     return (
         f"The way the same network is trained, from **{first['recipe']}** to **{last['recipe']}**, "
-        f"is worth {points(100 * (means[1] - means[0]))} points: from {percent(means[0])} to "
-        f"{percent(means[1])}.{more if images[0] != images[1] else ''}"
+        f"is worth {_difference(*rows)}: from {percent(_mean(rows[0]))} to "
+        f"{percent(_mean(rows[1]))}.{more if images[0] != images[1] else ''}"
     )
 
 
@@ -100,18 +103,38 @@ def difference(first: Result, second: Result) -> dict:
     return told | metrics.mcnemar(*pair)
 
 
+def _known_rows(model: str, out: str, splits: Splits) -> list[Result]:
+    """A model's rows, of a run's folder where it has records, else the published ones."""
+    known = (results.load_results(out) if out else []) or results.published()
+    rows = results.without_variants(results.records_of(splits, known))
+    return [result for result in rows if result.record["model"] == model]
+
+
+def _rows_elsewhere(found: list[Result], out: str, splits: Splits) -> str:
+    """The rows of the same network that have records but are not on the page."""
+    here = {result.record["recipe"] for result in found}
+    known = _known_rows(found[0].record["model"], out, splits)
+    groups = results.by_experiment(
+        [result for result in known if result.record["recipe"] not in here]
+    ).values()
+    if not groups:
+        return ""
+    told = [
+        f"**{group[0].record['recipe']}** {percent(_mean(group))} ({_seeds(group)}; "
+        f"{group[0].record['changes']})"
+        for group in groups
+    ]
+    return (
+        f"Not on this page, but trained with the same network: {listed(told)}; "
+        f"`--recipes {' '.join(group[0].record['recipe'] for group in groups)}` asks for it."
+    )
+
+
 def _beside_model_before(found: list[Result], out: str, splits: Splits) -> str:
     """The best row beside that of the model before it in the table of models."""
     order = list(models.MODELS)
     place = order.index(found[0].record["model"])
-    if not place:
-        return ""
-    known = (results.load_results(out) if out else []) or results.published()
-    other = [
-        result
-        for result in results.without_variants(results.records_of(splits, known))
-        if result.record["model"] == order[place - 1]
-    ]
+    other = _known_rows(order[place - 1], out, splits) if place else []
     if not other:
         return ""
     best, before = (
@@ -214,16 +237,23 @@ def _label(group: list[Result]) -> str:
 
 def _decided_by_recipes(groups: list[list[Result]], chosen: list[list[Result]]) -> str:
     """How far the recipe alone moves each network that stays the same."""
-    moved = []
+    moved, more = [], False
     for best in chosen:
         record = best[0].record
         rows = [each for each in groups if each[0].record["model"] == record["model"]]
         if len(rows) > 1 and not record["backbone"]:
-            gain = 100 * (_mean(best) - min(map(_mean, rows)))
+            worst = min(rows, key=_mean)
+            gain = 100 * (_mean(best) - _mean(worst))
             moved.append(f"{models.model_label(record['model'])} by {gain:.1f}")
+            sizes = [group[0].record["dataset"]["train_images"] for group in (worst, best)]
+            more |= sizes[0] < sizes[1]
     if not moved:
         return ""
-    return f"The way it is trained moves one and the same network far, in points: {listed(moved)}."
+    images = ", and in part the number of training images," if more else ""
+    return (
+        f"The way it is trained{images} moves one and the same network far, in points: "
+        f"{listed(moved)}."
+    )
 
 
 def _certainty(groups: list[list[Result]]) -> str:
@@ -242,12 +272,7 @@ def _cost(order: list[list[Result]]) -> str:
     if best is cheapest[0].record:
         return ""
     times = best["multiply_adds"] / cheapest[0].record["multiply_adds"]
-    taken = [
-        duration(sum(map(results.training_seconds, (each.record for each in group))) / len(group))
-        for group in (order[0], cheapest)
-    ]
-    pretraining = ", its training on ImageNet not counted" if best["backbone"] else ""
     return (
-        f"The best costs {times:,.0f} times the multiply-adds per image of {_label(cheapest)}, and "
-        f"{taken[0]} of training in place of {taken[1]}{pretraining}."
+        f"The most accurate row costs {times:,.0f} times the multiply-adds per image of "
+        f"{_label(cheapest)}."
     )

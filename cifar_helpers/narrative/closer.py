@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from cifar_helpers import data, metrics, models, plotting, recipes, results
 from cifar_helpers.data import Splits
+from cifar_helpers.narrative.findings import shortened
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import DASH, percent, points_interval
@@ -177,7 +178,7 @@ def plot_heat_maps(
     if not maps:
         return Markdown(
             "*No heat maps: neither they nor the trained network is kept beside this record.* "
-            f"{train_anew(result.record)} trains it anew and keeps the network; the page of that run "
+            f"{train_anew(result)} trains it anew and keeps the network; the page of that run "
             "shows them."
         )
     groups = metrics.examples(result.labels, result.probabilities, 4, among=list(maps))
@@ -217,10 +218,22 @@ def title(class_names: tuple[str, ...], label: int, probabilities: np.ndarray) -
     return "\n".join(lines)
 
 
-def train_anew(record: dict) -> str:
-    """The command that does a record's training once more, in a new folder, and keeps all there is."""
-    number = models.MODELS[record["model"]].notebook.partition("_")[0]
-    return (
-        f"`python run_all.py --notebooks {number} --recipes {record['recipe']} "
-        f"--seeds {record['seed']} --fresh`"
-    )
+def train_anew(result: Result) -> str:
+    """The command that does a training once more, in a new folder, and keeps all there is."""
+    return f"`python run_all.py {run_arguments([result])} --fresh`"
+
+
+def run_arguments(group: list[Result]) -> str:
+    """What `run_all.py` takes to train these again: one recipe, each with another seed."""
+    record = group[0].record
+    notebook = models.MODELS[record["model"]].notebook
+    seeds = " ".join(str(result.record["seed"]) for result in group)
+    number = notebook.partition("_")[0]
+    precision = record["precision"].removeprefix("mixed_")
+    words = [f"--notebooks {number} --recipes {record['recipe']} --seeds {seeds}"]
+    words.append(f"--precision {precision}")
+    if shortened(group):
+        words.append(f"--epochs {max(p['requested'] for p in record['epochs']['phases'])}")
+    if record["backbone"]:
+        words.append(f"--backbone {record['backbone']['backbone']}")
+    return " ".join(words)

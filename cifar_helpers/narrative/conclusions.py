@@ -102,7 +102,8 @@ def _row(claim: str, measured: Measured, claims_more: bool = True) -> dict[str, 
 
 def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     recipe = recipes.select(claim.model, [claim.recipe])[0]
-    words = f"{recipe.changes}, against {recipe.variant_of}"
+    base = recipes.select(claim.model, [recipe.variant_of])[0]
+    words = f"{recipe.changes}, against {base.name} ({base.changes})"
     if claim.figure == "spread":
         words += ": how far validation accuracy strays from its trend, last third of the epochs"
     here = (

@@ -1,6 +1,7 @@
 """What records show: the results table, a notebook's conclusions, and what they do not cover."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,8 @@ def results_table(found: list[Result]) -> HTML:
     styled = table.style.hide(axis="index")
     styled = styled.set_properties(subset=["95 % interval"], **{"min-width": "6.5em"})
     shown = to_html(styled, "results")
-    return HTML(f"{shown.data}\n<p>{' '.join(_column_lines(found))}</p>")
+    notes = [re.sub(r"\*(.+?)\*", r"<i>\1</i>", line) for line in mark_lines(found)]
+    return HTML(f"{shown.data}\n<p>{' '.join([*_column_lines(found), *notes])}</p>")
 
 
 def _column_lines(found: list[Result]) -> list[str]:
@@ -291,9 +293,13 @@ def describe_results(found: list[Result]) -> str:
         short_line(found),
         *_transfer_lines(found),
         *mark_lines(found),
-        "An interval covers either the choice of test images or, as that of their mean, the seeds: "
-        "the two kinds are not comparable. *Gap* is training minus validation accuracy, in percentage "
-        "points, of the epoch whose weights were kept. Epochs are those run/asked for.",
+        "An interval covers the choice of test images where a row was trained once, and the choice of "
+        "seeds, for their mean, where it was trained several times: the two kinds are not comparable. "
+        "*Gap* is training minus validation accuracy, in percentage points, of the epoch whose weights "
+        "were kept; training accuracy is averaged over the epoch with any augmentation and dropout "
+        "on, so it can be the lower one. Epochs are those run/asked for. A time is that of one "
+        "training, and an epoch that took over three times the median counts as the median. "
+        "Processors that differ severalfold in speed can bear one name, so times compare only roughly.",
     ]
     if dataset["real"]:
         lines.append("*Original*: the figure of the study that is rebuilt here (see Limits).")

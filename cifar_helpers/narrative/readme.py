@@ -2,10 +2,11 @@
 
 import pandas as pd
 
-from cifar_helpers import models, results
+from cifar_helpers import results
 from cifar_helpers.narrative.answers import study_lines
+from cifar_helpers.narrative.closer import run_arguments
 from cifar_helpers.narrative.conclusions import conclusion_rows
-from cifar_helpers.narrative.findings import describe_results, shortened
+from cifar_helpers.narrative.findings import describe_results
 from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
 from cifar_helpers.text import duration
@@ -20,8 +21,6 @@ _COLUMNS = (
     "gap",
     "original",
 )
-
-_CLAIM_COLUMNS = ["claim", "for the claim, points", "95 % interval", "verdict"]
 
 
 def results_section(found: list[Result]) -> str:
@@ -38,8 +37,8 @@ def _headline(found: list[Result]) -> list[str]:
     if found[0].record["dataset"]["real"]:
         doubted = len(results.doubtful_labels(results.good_rows(found)))
         lines.append(
-            f"On {doubted} test images all good models agree on a class that is not the label: "
-            "mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them."
+            f"On {doubted} test images all rows above 85 % on validation agree on a class that is not "
+            "the label: mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them."
         )
     return lines
 
@@ -49,11 +48,12 @@ def _claims(found: list[Result]) -> str:
     if not found[0].record["dataset"]["real"]:
         return ""
     variants = results.load_for_effects("", found[0].record["dataset"]["name"])
-    claims = conclusion_rows(found, variants)[_CLAIM_COLUMNS]
+    claims = conclusion_rows(found, variants)
     return (
-        "What the study that is rebuilt concluded and proposed, with one change at a time where it "
-        "names a cause ([notebook 5](notebooks/05_comparison.ipynb) says how each was measured); "
-        "above zero is for the claim:\n\n" + results.to_markdown(claims, bold=["verdict"])
+        "What the study that is rebuilt concluded and proposed. A claim that names a cause is tested "
+        "by changing that one thing ([notebook 5](notebooks/05_comparison.ipynb) says how); a "
+        "difference above zero is for the claim:\n\n"
+        + results.to_markdown(claims, bold=["verdict"])
     )
 
 
@@ -64,9 +64,9 @@ def commands_section(found: list[Result]) -> str:
     table = pd.DataFrame(
         {
             "row": shown["model"] + ", " + shown["recipe"],
-            "command": [f"`run_all.py {_arguments(group)}`" for group in groups],
+            "command": [f"`run_all.py {run_arguments(group)}`" for group in groups],
             "on": ["; ".join(results.machines(group)) for group in groups],
-            "training takes": [
+            "training takes, all seeds": [
                 duration(sum(results.training_seconds(result.record) for result in group))
                 for group in groups
             ],
@@ -74,19 +74,3 @@ def commands_section(found: list[Result]) -> str:
         }
     )
     return f"\n{results.to_markdown(table, bold=['test accuracy'])}\n"
-
-
-def _arguments(group: list[Result]) -> str:
-    """What `run_all.py` takes to train these again: one recipe, each with another seed."""
-    record = group[0].record
-    notebook = models.MODELS[record["model"]].notebook
-    seeds = " ".join(str(result.record["seed"]) for result in group)
-    number = notebook.partition("_")[0]
-    precision = record["precision"].removeprefix("mixed_")
-    words = [f"--notebooks {number} --recipes {record['recipe']} --seeds {seeds}"]
-    words.append(f"--precision {precision}")
-    if shortened(group):
-        words.append(f"--epochs {max(p['requested'] for p in record['epochs']['phases'])}")
-    if record["backbone"]:
-        words.append(f"--backbone {record['backbone']['backbone']}")
-    return " ".join(words)

@@ -141,7 +141,7 @@ def _no_duplicates(found: list[Result]) -> str:
     transfer = [result for result in found if result.record["backbone"]]
     if not transfer:
         return "Near-duplicates are not looked for: there is no record of the transfer network."
-    command = train_anew(results.best_by_validation(transfer).record)
+    command = train_anew(results.best_by_validation(transfer))
     return (
         "Near-duplicates are not looked for: no record of the transfer network holds the nearest "
         f"training images yet. {command} trains it anew and keeps them beside its record."
