@@ -287,7 +287,8 @@ def test_near_duplicates_are_told_shown_and_taken_out_of_every_row(repeated):
         (lambda found, images: (found[:1], images), "no record of the transfer network."),
         (
             lambda found, images: ([made("transfer", "improved")], images),
-            "--notebooks 04 --recipes improved --seeds 0 --fresh` trains it anew",
+            "--notebooks 04 --recipes improved --seeds 0 --precision float32 "
+            "--backbone efficientnet-lite0 --fresh` trains it anew",
         ),
         (
             lambda found, images: (

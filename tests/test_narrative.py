@@ -155,8 +155,8 @@ def test_neighbouring_rows_are_compared_over_the_seeds_of_both():
     found[-1] = made(seed=2, recipe="improved", wrong=range(16))  # three points better yet
     whole, first, second = lines(narrative.describe_findings(found))[1:4]
     assert whole == (
-        "- The way the same network is trained, from **base** to **improved**, is worth +21.0 points: "
-        "from 69.5 % to 90.5 %."
+        "- The way the same network is trained, from **base** to **improved**, is worth +21.0 points "
+        "on average (95 % interval over 3 seeds +16.7 to +25.3): from 69.5 % to 90.5 %."
     )
     assert "**base** to **callbacks**: +0.0 points on average" in first
     assert "not distinguishable from zero" in first
@@ -168,7 +168,7 @@ def test_neighbouring_rows_are_compared_over_the_seeds_of_both():
 def test_rows_of_one_seed_are_compared_over_the_test_images():
     found = [made(recipe="base", wrong=range(60)), made(recipe="improved", wrong=range(20))]
     (line,) = [line for line in lines(narrative.describe_findings(found)) if "McNemar" in line]
-    assert line.startswith("- From **base** to **improved**: +20.0 points (95 % interval over test")
+    assert "**improved**, is worth +20.0 points (95 % interval over test images" in line
     assert "a clear difference between these two trained networks" in line and "p < 0.001" in line
 
 
@@ -213,7 +213,9 @@ def test_the_answer_goes_by_accuracy_and_says_what_the_best_costs():
     )
     assert "ResNet-20, improved beside VGG-10, base: +10.0 points" in step
     assert "2 of 2 rows were trained once" in certainty
-    assert "2 times the multiply-adds per image of VGG-10, base, and 2 min of training" in cost
+    assert cost == (
+        "- The most accurate row costs 2 times the multiply-adds per image of VGG-10, base."
+    )
 
 
 def test_what_recipes_decide_is_said_of_networks_without_pretraining():
@@ -256,6 +258,9 @@ def test_missing_rows_are_named_with_their_model():
         f"Every row that a plain run trains is here, {len(found)} trainings in all. More rows are "
         "trained when asked for: `--recipes best ablations`."
     )
+    # A row that is trained when asked for is none of them.
+    with_best = [*found, made("baseline_cnn", "best")]
+    assert f"here, {len(found)} trainings" in narrative.describe_missing(with_best).data
     less = [result for result in found if results.row_label(result) != "VGG-10, base"]
     text = narrative.describe_missing(less).data
     assert "**Missing:** VGG-10 base." in text
@@ -431,6 +436,18 @@ def test_the_best_row_stands_beside_that_of_the_model_before(others):
     )
     assert "with 4 times the weights and 2 times the multiply-adds per image" in text
     assert "ResNet-20" not in text
+
+
+def test_rows_of_the_network_that_are_not_on_the_page_are_named(others):
+    published, splits = others
+    shown, callbacks = made(), made(recipe="callbacks", wrong=range(10))
+    published += [shown, callbacks, made("resnet20", "improved")]
+    text = narrative.describe_findings([shown], splits=splits).data
+    assert (
+        "- Also trained with this network, by `--recipes callbacks`: **callbacks** 95.0 % (1 seed; "
+        "what changes)." in text
+    )
+    assert "Also trained" not in narrative.describe_findings([shown, callbacks], splits=splits).data
 
 
 def test_reasons_are_given_where_ablations_make_them_clear(others):

@@ -124,10 +124,8 @@ def _rows_elsewhere(found: list[Result], out: str, splits: Splits) -> str:
         f"{group[0].record['changes']})"
         for group in groups
     ]
-    return (
-        f"Not on this page, but trained with the same network: {listed(told)}; "
-        f"`--recipes {' '.join(group[0].record['recipe'] for group in groups)}` asks for it."
-    )
+    words = " ".join(group[0].record["recipe"] for group in groups)
+    return f"Also trained with this network, by `--recipes {words}`: {listed(told)}."
 
 
 def _beside_model_before(found: list[Result], out: str, splits: Splits) -> str:
