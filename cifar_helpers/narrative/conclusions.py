@@ -103,18 +103,20 @@ def _row(claim: str, measured: Measured, claims_more: bool = True) -> dict[str, 
 def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     recipe = recipes.select(claim.model, [claim.recipe])[0]
     base = recipes.select(claim.model, [recipe.variant_of])[0]
-    words = f"{recipe.changes}, against {base.name} ({base.changes})"
-    if claim.figure == "spread":
-        words += ": how far validation accuracy strays from its trend, last third of the epochs"
+    words = f"{recipe.changes}, against {base.name}"
+    spread = "; how far validation accuracy strays from its trend, last third of the epochs"
+    figure = spread if claim.figure == "spread" else ""
     here = (
         effects[["model", "recipe"]].eq([claim.model, claim.recipe]).all(axis=1)
         if len(effects)
         else []
     )
     if not np.any(here):
-        return Measured(words)
+        return Measured(f"{words} ({base.changes}){figure}")
     row = effects[here].iloc[0]
-    words += f"; {row['seeds']} seeds, {row['epochs']} epochs, {row['train_images']:,} images"
+    words += (
+        f"{figure}; {row['seeds']} seeds, {row['epochs']} epochs, {row['train_images']:,} images"
+    )
     if claim.figure == "spread":
         value, low, high = row["spread"] - row["base_spread"], row["spread_low"], row["spread_high"]
     else:
