@@ -80,22 +80,11 @@ def main() -> None:
 def this_machine() -> tuple[str, dict]:
     """A readable name that tells processors apart, and what is computed with."""
     found = hardware.describe_hardware()
-    details = hardware_details()
-    name = hardware.hardware_label(found) + (f" ({details})" if details else "")
+    name = hardware.hardware_label(found)
     versions = hardware.versions()
     if util.find_spec("torch"):
         versions["torch"] = metadata.version("torch")
     return name, {"hardware": found, "versions": versions}
-
-
-def hardware_details() -> str:
-    """The processor's generation and widest instructions: "AMD EPYC" alone tells neither."""
-    fields = hardware.processor_details()
-    kinds = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
-    widest = next((kind for kind in kinds if kind in fields["flags"].split()), "")
-    if not fields["cpu family"]:
-        return widest
-    return f"family {fields['cpu family']}, model {fields['model']}, {widest}"
 
 
 # Training

@@ -9,12 +9,16 @@ PACKAGES = ("tensorflow", "keras", "numpy", "jax", "papermill", "cifar-helpers")
 
 
 def describe_hardware() -> dict:
-    """What a training runs on, as records keep it: processor, cores, accelerators, backend."""
+    """What a training runs on, as records keep it: processor, cores, accelerators, backend.
+
+    `generation` tells apart processors of one name; records made before it was kept lack it.
+    """
     from cifar_helpers.backend import keras
 
     backend = keras.backend.backend()
     return {
         "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "generation": _generation(),
         "cores": cores(),
         "accelerators": _accelerators(backend),
         "backend": backend,
@@ -27,7 +31,10 @@ def hardware_label(hardware: dict) -> str:
     """A record's hardware in a few words."""
     if hardware["accelerators"]:
         return ", ".join(hardware["accelerators"])
-    return f"{hardware['processor'].replace(' Processor', '')}, {hardware['cores']} cores"
+    generation = f" ({hardware['generation']})" if hardware.get("generation") else ""
+    return (
+        f"{hardware['processor'].replace(' Processor', '')}, {hardware['cores']} cores{generation}"
+    )
 
 
 def cores() -> int:
@@ -48,6 +55,15 @@ def processor_details() -> dict[str, str]:
     fields = ("model name", "cpu family", "model\t", "flags")
     found = {name.strip(): _cpuinfo(name) for name in fields}
     return found | {"machine": platform.machine(), "processor": platform.processor()}
+
+
+def _generation() -> str:
+    """The processor's family and widest instructions: "AMD EPYC" alone tells neither."""
+    fields = processor_details()
+    kinds = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+    widest = next((kind for kind in kinds if kind in fields["flags"].split()), "")
+    family = fields["cpu family"] and f"family {fields['cpu family']}, model {fields['model']}"
+    return ", ".join(filter(None, (family, widest)))
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ import pytest
 from record_writer import write_records
 from tiny_study import ROOT
 
-from cifar_helpers import metrics, recipes, results, training
+from cifar_helpers import hardware, metrics, recipes, results, training
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 
@@ -438,10 +438,27 @@ def test_what_the_first_edition_did_not_record_stops_no_table():
     newer = ("kept_epoch", "temperature_scaling", "experiment_hash", "prediction_seconds_per_image")
     for result in PUBLISHED:
         record = {key: value for key, value in deepcopy(result.record).items() if key not in newer}
-        record["hardware"].pop("onednn", None)
+        for newer_still in ("onednn", "generation"):
+            record["hardware"].pop(newer_still, None)
         bare = results.Result(record, _arrays(result))
         assert len(results.index_rows([bare])) == 1
         assert results.machines([bare]) == ["AMD EPYC, 2 cores"]
+
+
+def test_processors_of_one_name_are_told_apart(finished):
+    _, _, result = finished
+    details = hardware.processor_details()
+    assert details["cpu family"] in result.record["hardware"]["generation"]
+    zen = {"processor": "AMD EPYC", "cores": 2, "accelerators": []}
+    several = [
+        _other(result, hardware={**zen, "generation": f"family {family}, avx2"})
+        for family in (25, 25, 26)
+    ]
+    assert results.machines([*several, _other(result, hardware=zen)]) == [
+        "AMD EPYC, 2 cores (family 25, avx2)",
+        "AMD EPYC, 2 cores (family 26, avx2)",
+        "AMD EPYC, 2 cores",
+    ]
 
 
 def test_published_figures_name_their_backbone_where_it_was_another(finished):
