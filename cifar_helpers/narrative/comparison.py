@@ -24,7 +24,8 @@ def describe_missing(found: list[Result]) -> Markdown:
     """Names the rows of a plain run that have no record, and how to get them and others."""
     rows = results.missing_rows(found)
     listed = ", ".join(f"{models.model_label(model)} {recipe}" for model, recipe in rows)
-    plain = [each for each in found if _place(each) in recipes.default_rows()]
+    default = set(recipes.default_rows())
+    plain = [each for each in found if _place(each) in default]
     text = (
         f"**Missing:** {listed}. Everything below is about the rows that are there; run the "
         "notebooks of the others to complete it."
