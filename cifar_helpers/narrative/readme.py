@@ -37,8 +37,8 @@ def _headline(found: list[Result]) -> list[str]:
     if found[0].record["dataset"]["real"]:
         doubted = len(results.doubtful_labels(results.good_rows(found)))
         lines.append(
-            f"On {doubted} test images all rows above 85 % on validation agree on a class that is not "
-            "the label: mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them."
+            f"On {doubted} test images all rows above {100 * results.GOOD:.0f} % on validation agree "
+            "on a class that is not the label: mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them."
         )
     return lines
 
