@@ -87,6 +87,7 @@ def comparison_rows():
             "accuracy": [0.675, 0.861, 0.904],
             "low": [0.665, 0.854, 0.898],
             "high": [0.684, 0.868, 0.910],
+            "seeds": [3, 1, 1],
             "reference": [0.6747, np.nan, 0.9042],
             "x": [90.0, 700.0, 2400.0],
         }
@@ -607,8 +608,10 @@ def test_model_comparison_has_a_dot_a_row_with_its_value_and_interval():
     (axes,) = figure.axes
     np.testing.assert_allclose(dots(axes).get_offsets()[:, 0], rows["accuracy"])
     assert {"67.5 %", "86.1 %", "90.4 %", *rows["label"]} <= set(texts(figure))
-    segments = axes.collections[0].get_segments()
-    np.testing.assert_allclose([s[:, 0] for s in segments], rows[["low", "high"]])
+    over_seeds, over_images = (bars.lines[2][0].get_segments() for bars in axes.containers)
+    ends = [segment[:, 0] for segment in (*over_seeds, *over_images)]
+    np.testing.assert_allclose(ends, rows[["low", "high"]])
+    assert len(over_seeds) == 1  # the first row's
     assert "starts at 65 %" in axes.get_xlabel()
     assert axes.yaxis_inverted()
 
@@ -618,7 +621,8 @@ def test_model_comparison_marks_published_figures_where_there_are_any():
     (marks,) = (line for line in axes.lines if line.get_label() == "original study")
     np.testing.assert_allclose(marks.get_xdata(), [0.6747, np.nan, 0.9042])
     shown = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert shown == ["here, with 95 % interval", "original study"]
+    kinds = ["over seeds, of their mean", "one seed: over test images"]
+    assert sorted(shown) == sorted(["here, with 95 % interval", *kinds, "original study"])
 
 
 def test_model_comparison_without_published_figures_has_no_mark_for_them():
@@ -737,7 +741,10 @@ def test_the_alt_text_of_a_comparison_holds_its_numbers():
         .assign(label="A", accuracy=0.781, low=0.77, high=0.79, reference=0.8)
     )
     assert plotting.model_comparison(rows).alt_text == (
-        "Test accuracy of each row, with its 95 % interval. A: 78.1 % (77.0 – 79.0), original study 80.0 %."
+        "Test accuracy of each row, with its 95 % interval. A: 78.1 % (77.0 – 79.0 over 3 seeds), original study 80.0 %."
+    )
+    assert (
+        "(77.0 – 79.0 over test images)" in plotting.model_comparison(rows.assign(seeds=1)).alt_text
     )
     bare = rows.assign(low=np.nan, high=np.nan, reference=np.nan)
     assert plotting.model_comparison(bare).alt_text.endswith(" A: 78.1 %.")

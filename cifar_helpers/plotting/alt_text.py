@@ -72,7 +72,8 @@ def model_comparison(rows: pd.DataFrame) -> str:
     """Of the rows' test accuracies; `rows` as `plotting.model_comparison` takes them."""
     bars = []
     for row in rows.to_dict("records"):
-        known = "" if pd.isna(row["low"]) else f" ({interval(row['low'], row['high'])})"
+        over = f"over {row['seeds']} seeds" if row["seeds"] > 1 else "over test images"
+        known = "" if pd.isna(row["low"]) else f" ({interval(row['low'], row['high'])} {over})"
         original = row["reference"]
         beside = "" if pd.isna(original) else f", original study {percent(original)}"
         bars.append(f"{row['label']}: {percent(row['accuracy'])}{known}{beside}")

@@ -15,6 +15,14 @@ from cifar_helpers.text import percent
 _LABEL_PLACES = [(9, 0), (-9, 0), (0, 11), (0, -11), (9, 11), (9, -11), (-9, 11), (-9, -11)]
 _LABEL_PLACES += [(side * 16, up) for up in (22, -22, 36, -36, 50, -50) for side in (1, -1)]
 _DOTS = {"s": 75, "edgecolors": style.TEXT, "linewidths": 0.7, "zorder": 3}
+# Intervals of two kinds, which are not comparable.
+_OVER_SEEDS = {
+    "label": "over seeds, of their mean",
+    "ecolor": style.TEXT,
+    "elinewidth": 1.2,
+    "capsize": 4,
+}
+_OVER_IMAGES = {"label": "one seed: over test images", "ecolor": style.NEUTRAL, "elinewidth": 5}
 # A stroke hides neither the dot nor its interval.
 _ORIGINAL = {"marker": "|", "ls": "", "ms": 17, "mew": 2.5, "color": style.MISTAKE, "zorder": 4}
 
@@ -23,8 +31,9 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
     """Test accuracy of each row of the study, with its interval and the figure of the study that is rebuilt.
 
     Args:
-        rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `low`, `high` and
-            `reference`; one dot a row, from the top. NaN leaves out the interval or the mark.
+        rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `low`, `high`,
+            `seeds` (how many the interval is over; with 1 it is over test images) and `reference`;
+            one dot a row, from the top. NaN leaves out the interval or the mark.
     """
     labels = style.wrapped(rows["label"], 40)
     figure = style.new_figure(style.WIDTH, 1.2 + style.row_height(labels) * len(rows))
@@ -33,9 +42,14 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
     accuracy, low, high, reference = (
         rows[column].to_numpy(float) for column in ("accuracy", "low", "high", "reference")
     )
-    bars = {"fmt": "none", "ecolor": style.TEXT, "elinewidth": 1.2, "capsize": 3, "zorder": 2}
-    axes.errorbar(accuracy, places, xerr=[accuracy - low, high - accuracy], **bars)
-    axes.scatter(accuracy, places, c=_shades(rows), label="here, with 95 % interval", **_DOTS)
+    dots = _DOTS | {"s": 40}  # smaller, so that the intervals show
+    axes.scatter(accuracy, places, c=_shades(rows), label="here, with 95 % interval", **dots)
+    sides = np.array([accuracy - low, high - accuracy])
+    several = rows["seeds"].to_numpy() > 1
+    for of_kind, bars in ((several, _OVER_SEEDS), (~several, _OVER_IMAGES)):
+        if (of_kind & np.isfinite(low)).any():
+            middle, beside = accuracy[of_kind], sides[:, of_kind]
+            axes.errorbar(middle, places[of_kind], xerr=beside, fmt="none", zorder=2, **bars)
     if np.isfinite(reference).any():
         axes.plot(reference, places, label="original study", **_ORIGINAL)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
