@@ -51,7 +51,9 @@ def _claims(found: list[Result]) -> str:
     claims = conclusion_rows(found, variants)
     return (
         "What the study that is rebuilt concluded and proposed. A claim that names a cause is tested "
-        "by changing that one thing ([notebook 5](notebooks/05_comparison.ipynb) says how); a "
+        "by changing that one thing ([notebook 5](notebooks/05_comparison.ipynb) says how) in a "
+        "recipe cut short: *short-base* and *short-improved* are the model's recipes base and improved "
+        "with fewer epochs and images, *with-callbacks* is short-base with the callbacks. A "
         "difference above zero is for the claim:\n\n"
         + results.to_markdown(claims, bold=["verdict"])
     )
