@@ -162,7 +162,7 @@ def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     ran = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "variant_trainer.py"), str(out)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_ENABLE_ONEDNN_OPTS": "0"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

@@ -63,7 +63,10 @@ def build_backbone(image_shape, idle: int = 0) -> keras.Model:
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(images)
     for block in range(1, BLOCKS + 1):
         name = f"block{block}"
-        x = keras.layers.Conv2D(4, 1, strides=1 + (block < 4), name=f"{name}_conv")(x)
+        # As wide as its stride: with AVX-512, oneDNN's gradient of a strided 1 x 1 convolution of so few
+        # channels writes where it must not, which ends the process.
+        stride = 1 + (block < 4)
+        x = keras.layers.Conv2D(4, stride, strides=stride, name=f"{name}_conv")(x)
         x = layers.InferenceBatchNormalization(name=f"{name}_bn")(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
         for number in range(idle):
@@ -77,7 +80,7 @@ def load_backbone(model, path) -> None:
     for weight in model.weights:
         if "conv" in weight.path:
             # All above 0, so that no ReLU keeps the gradients from the layers below.
-            weight.assign(rng.uniform(0, 0.5, weight.shape))
+            weight.assign(rng.uniform(0, 0.5, weight.shape) / np.prod(weight.shape[:2]))
 
 
 def find_backbone(weights_file, *, download=True) -> backbones.Weights:

@@ -1,7 +1,6 @@
 """Trains every recipe for a step or two, interrupted and resumed: `python variant_trainer.py FOLDER`.
 
-In a process of its own, since nothing is traced here, which takes far longer than the few steps, and
-oneDNN is off, whose convolutions abort where they are not traced.
+In a process of its own, since nothing is traced here: tracing takes far longer than the few steps.
 """
 
 import sys
