@@ -63,8 +63,8 @@ def build_backbone(image_shape, idle: int = 0) -> keras.Model:
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(images)
     for block in range(1, BLOCKS + 1):
         name = f"block{block}"
-        # As wide as its stride: with AVX-512, oneDNN's gradient of a strided 1 x 1 convolution of so few
-        # channels writes where it must not, which ends the process.
+        # As wide as its stride: oneDNN's gradient of a strided 1 x 1 convolution of fewer than 8 or 16
+        # channels corrupts memory (https://github.com/uxlfoundation/oneDNN/issues/6035).
         stride = 1 + (block < 4)
         x = keras.layers.Conv2D(4, stride, strides=stride, name=f"{name}_conv")(x)
         x = layers.InferenceBatchNormalization(name=f"{name}_bn")(x)
