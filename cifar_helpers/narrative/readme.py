@@ -54,7 +54,8 @@ def _claims(found: list[Result]) -> str:
         "by changing that one thing ([notebook 5](notebooks/05_comparison.ipynb) says how) in a "
         "recipe cut short: *short-base* and *short-improved* are the model's recipes base and improved "
         "with fewer epochs and images, *with-callbacks* is short-base with the callbacks. A "
-        "difference above zero is for the claim:\n\n"
+        "verdict holds for the epochs and images that are named; longer trainings may decide otherwise. "
+        "A difference above zero is for the claim:\n\n"
         + results.to_markdown(claims, bold=["verdict"])
     )
 
