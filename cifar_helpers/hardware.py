@@ -17,7 +17,7 @@ def describe_hardware() -> dict:
 
     backend = keras.backend.backend()
     return {
-        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "processor": _cpuinfo().get("model name") or platform.processor() or platform.machine(),
         "generation": _generation(),
         "cores": cores(),
         "accelerators": _accelerators(backend),
@@ -52,9 +52,12 @@ def threads() -> int:
 
 def processor_details() -> dict[str, str]:
     """What tells a processor from others that bear its name, as far as Linux tells."""
-    fields = ("model name", "cpu family", "model\t", "flags")
-    found = {name.strip(): _cpuinfo(name) for name in fields}
-    return found | {"machine": platform.machine(), "processor": platform.processor()}
+    fields = ("model name", "cpu family", "model", "flags")
+    told = _cpuinfo()
+    return {name: told.get(name, "") for name in fields} | {
+        "machine": platform.machine(),
+        "processor": platform.processor(),
+    }
 
 
 def _generation() -> str:
@@ -83,14 +86,14 @@ def _onednn() -> bool | None:
     return {"1": True, "true": True, "0": False, "false": False}.get(told)
 
 
-def _cpuinfo(field: str) -> str:
+def _cpuinfo() -> dict[str, str]:
+    """What Linux tells of the first processor, by field."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(field):
-                return line.split(":", 1)[1].strip()
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
     except OSError:
-        pass
-    return ""
+        return {}
+    lines = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def _accelerators(backend: str) -> list[str]:

@@ -330,33 +330,20 @@ def _half_width(*samples: np.ndarray) -> float:
     return float(stats.t.ppf((1 + _CONFIDENCE) / 2, freedom) * np.sqrt(variances.sum()))
 
 
-def verdict(interval: tuple[float, float] | None, *, claims_more: bool = True) -> str:
-    """What an interval of a difference says of a claim about its sign.
+def verdict(interval: tuple[float, float] | None) -> str:
+    """What an interval of a difference says of the claim that the difference is above zero.
 
     Args:
         interval: its limits; None where it was not measured.
-        claims_more: whether the claim is that the difference is above zero, else below.
 
     Returns:
-        "supported" where the whole interval lies on the claimed side of zero, "contradicted" where
-        it lies on the other, else "undecided"; "not tested" without an interval.
+        "supported" where the whole interval lies above zero, "contradicted" where it lies below,
+        else "undecided"; "not tested" without an interval.
     """
     if interval is None:
         return "not tested"
-    low, high = interval if claims_more else (-interval[1], -interval[0])
+    low, high = interval
     return "supported" if low > 0 else "contradicted" if high < 0 else "undecided"
-
-
-def most_confident_mistakes(labels: ArrayLike, probabilities: ArrayLike, count: int) -> np.ndarray:
-    """The wrong predictions that the model was surest of, `count` at the most.
-
-    Returns:
-        int64 `(m,)`, positions in `labels`, by falling confidence; ties in the order of the images.
-    """
-    labels, probabilities = _checked(labels, probabilities)
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    order = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")
-    return wrong[order][:count]
 
 
 def examples(

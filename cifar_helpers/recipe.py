@@ -9,6 +9,9 @@ from cifar_helpers import files
 from cifar_helpers.errors import UserError
 from cifar_helpers.text import closest, listed
 
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "linear")
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -52,11 +55,24 @@ class Phase:
     image_size: int = 0
 
     def __post_init__(self):
-        """Refuse what does not go together."""
+        """Refuse what is not known, and what does not go together."""
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {listed(known)}; received {getattr(self, name)!r}."
+                )
+        if self.epochs < 1:
+            raise ValueError(f"epochs must be 1 or more; received {self.epochs}.")
         if self.ema and self.early_stopping:
-            raise ValueError("weights are either averaged (ema) or the best (early_stopping).")
+            raise ValueError(
+                "weights are either averaged or the best ones; received "
+                f"ema={self.ema} and early_stopping={self.early_stopping}. Set one of them to 0."
+            )
         if self.reduce_on_plateau and (self.warmup or self.schedule != "constant"):
-            raise ValueError("reduce_on_plateau needs a learning rate without a schedule to halve.")
+            raise ValueError(
+                "reduce_on_plateau halves a constant learning rate; received "
+                f"schedule={self.schedule!r} and warmup={self.warmup}. Set it to 0, or leave those out."
+            )
 
 
 @dataclass(frozen=True)
@@ -142,7 +158,10 @@ class Recipe:
     def __post_init__(self):
         """Refuse what does not go together."""
         if self.mixup and self.teacher:
-            raise ValueError("a teacher answers to single images, not to those that mixup blends.")
+            raise ValueError(
+                "a teacher answers to single images, not to those that mixup blends; received "
+                f"teacher={self.teacher!r} and mixup={self.mixup}. Leave out one of them."
+            )
 
     @property
     def epochs(self) -> int:

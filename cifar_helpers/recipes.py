@@ -5,6 +5,7 @@ recipe of each model is the best known for that architecture within a like budge
 change one thing of such a recipe each, to tell what that is worth.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +31,6 @@ __all__ = [
     "Recipe",
     "Reference",
     "default_rows",
-    "did_you_mean",
     "differs_from_earlier_rule",
     "for_backbone",
     "is_quick",
@@ -376,9 +376,19 @@ def names(*, ablations: bool = True) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*GROUPS, *single)))
 
 
-def did_you_mean(word: str) -> str:
-    """A question that names the words of `--recipes` most like a mistyped one, "" if none is."""
-    return closest(word, names(ablations=False)) or closest(word, names())
+def check_names(wanted: Iterable[str], *, option: str = "recipes") -> None:
+    """Refuse a word that is neither a group nor any model's recipe; `option` is what it was given as.
+
+    Raises:
+        UserError: for such a word; it names what was probably meant.
+    """
+    for word in wanted:
+        if word not in names():
+            meant = closest(str(word), names(ablations=False)) or closest(str(word), names())
+            raise UserError(
+                f"{option} must be among {listed(names(ablations=False))}, or one of the ablations; "
+                f"received {word!r}.{meant}"
+            )
 
 
 def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
@@ -393,12 +403,7 @@ def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
     Raises:
         UserError: for a word that is neither a group nor any model's recipe.
     """
-    for word in wanted:
-        if word not in names():
-            raise UserError(
-                f"recipes must be among {listed(names(ablations=False))}, or one of the ablations; "
-                f"received {word}.{did_you_mean(word)}"
-            )
+    check_names(wanted)
     return [
         recipe.capped(epochs)
         for recipe in of_model(model)

@@ -557,14 +557,6 @@ def test_corrupt_cached_file_is_not_used(network, keras_models, official, online
     assert (weights.backbone, network.calls) == (V2B0 if online else LITE, 1)
 
 
-def test_no_download_means_no_network(network, keras_models):
-    weights = backbones.resolve(download=False)
-    assert weights.backbone == LITE
-    assert "no download was allowed" in weights.notice()
-    assert network.calls == 0
-    assert not keras_models.exists()
-
-
 def test_lite0_asked_for_needs_no_network(network):
     weights = backbones.resolve(LITE)
     assert network.calls == 0
@@ -689,7 +681,7 @@ def further_backbone(tmp_path, monkeypatch):
         with np.load(path) as file:
             model.set_weights([file[name] for name in file.files])
 
-    def find(weights_file, *, download):
+    def find(weights_file):
         path = Path(weights_file or tmp_path / "found.npz")
         if not path.exists():
             raise WeightsError("there is no found.npz")

@@ -85,7 +85,7 @@ def load(model, path):
         model.get_layer("stem_conv").set_weights([file["kernel"], file["bias"]])
 
 
-def find(weights_file="", *, download=True):
+def find(weights_file=""):
     """Weights drawn from a seed, in a file."""
     path = Path(tempfile.gettempdir()) / "onelayer-of-a-test.npz"
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype("float32")

@@ -362,16 +362,6 @@ def test_bootstrap_of_equal_predictions_has_no_width():
     assert result == {"difference": 0.0, "low": 0.0, "high": 0.0}
 
 
-def test_most_confident_mistakes_come_by_falling_confidence():
-    assert metrics.most_confident_mistakes(LABELS, PROBABILITIES, 5).tolist() == [3, 1]
-    assert metrics.most_confident_mistakes(LABELS, PROBABILITIES, 1).tolist() == [3]
-
-
-def test_equally_confident_mistakes_keep_the_order_of_the_images():
-    probabilities = np.tile([0.9, 0.1], (4, 1))
-    assert metrics.most_confident_mistakes([1, 0, 1, 1], probabilities, 3).tolist() == [0, 2, 3]
-
-
 def test_examples_are_the_surest_of_each_class_the_closest_calls_and_the_surest_mistakes():
     labels = [0, 0, 1, 1, 0, 1, 0]
     first = [0.9, 0.99, 0.3, 0.95, 0.52, 0.6, 0.1]
@@ -397,8 +387,13 @@ def test_the_first_examples_are_the_same_among_fewer_images():
         np.testing.assert_array_equal(again[name], positions)
 
 
+def test_equally_confident_mistakes_keep_the_order_of_the_images():
+    probabilities = np.tile([0.9, 0.1], (4, 1))
+    assert metrics.examples([1, 0, 1, 1], probabilities, 3)["wrong"].tolist() == [0, 2, 3]
+
+
 def test_no_mistakes_give_no_positions():
-    assert len(metrics.most_confident_mistakes([0], [[0.9, 0.1]], 5)) == 0
+    assert len(metrics.examples([0], [[0.9, 0.1]], 5)["wrong"]) == 0
 
 
 def test_disagreement_by_hand():
@@ -448,7 +443,7 @@ def test_bad_labels_and_probabilities_are_refused(labels, probabilities, message
         metrics.accuracy_interval,
         metrics.calibration,
         metrics.fit_temperature,
-        lambda labels, probabilities: metrics.most_confident_mistakes(labels, probabilities, 1),
+        lambda labels, probabilities: metrics.examples(labels, probabilities, 1),
     )
     for function in takers:
         with pytest.raises(ValueError, match=message):
@@ -560,16 +555,14 @@ def test_seeds_that_are_not_paired_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("interval", "claims_more", "expected"),
+    ("interval", "expected"),
     [
-        ((0.1, 0.3), True, "supported"),
-        ((-0.3, -0.1), True, "contradicted"),
-        ((-0.1, 0.3), True, "undecided"),
-        ((0.0, 0.3), True, "undecided"),
-        ((0.1, 0.3), False, "contradicted"),
-        ((-0.3, -0.1), False, "supported"),
-        (None, True, "not tested"),
+        ((0.1, 0.3), "supported"),
+        ((-0.3, -0.1), "contradicted"),
+        ((-0.1, 0.3), "undecided"),
+        ((0.0, 0.3), "undecided"),
+        (None, "not tested"),
     ],
 )
-def test_a_verdict_follows_from_the_interval(interval, claims_more, expected):
-    assert metrics.verdict(interval, claims_more=claims_more) == expected
+def test_a_verdict_follows_from_the_interval(interval, expected):
+    assert metrics.verdict(interval) == expected

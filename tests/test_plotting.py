@@ -226,42 +226,6 @@ def test_augmentation_grid_puts_originals_left_of_their_variants(predicted):
     assert {"original", "augmented"} <= set(texts(figure))
 
 
-def test_mistakes_show_true_and_predicted_class_and_confidence(predicted):
-    images, labels, probabilities = predicted
-    (index, *_) = metrics.most_confident_mistakes(labels, probabilities, 12)
-    figure = plotting.mistakes(images, labels, probabilities, NAMES, count=12)
-    guess = probabilities[index].argmax()
-    title = figure.axes[0].get_title().replace("\n", " ")
-    assert title == (
-        f"{NAMES[labels[index]]} → {NAMES[guess]} {100 * probabilities[index, guess]:.1f} %"
-    )
-    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images[index])
-    assert sum(bool(axes.images) for axes in figure.axes) == 12
-
-
-def test_mistakes_are_enlarged_without_smoothing(predicted):
-    figure = plotting.mistakes(*predicted, NAMES, count=1)
-    assert figure.axes[0].images[0].get_interpolation() == "nearest"
-
-
-def test_mistakes_can_be_chosen(predicted):
-    figure = plotting.mistakes(*predicted, NAMES, indices=[7, 3])
-    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
-    np.testing.assert_array_equal(shown, predicted[0][[7, 3]])
-
-
-def test_long_class_names_do_not_overlap_in_the_gallery(predicted):
-    names = [f"{name} with a long name" for name in NAMES]
-    figure = plotting.mistakes(*predicted, names, count=12)
-    assert overlapping([axes.title for axes in figure.axes], figure) == []
-
-
-def test_a_model_without_mistakes_says_so(predicted):
-    images, labels, _ = predicted
-    figure = plotting.mistakes(images, labels, np.eye(10)[labels], NAMES)
-    assert "No wrong predictions" in texts(figure)
-
-
 # Models and training
 
 
@@ -702,7 +666,6 @@ def test_every_figure_draws_at_a_notebook_pages_width(record, predicted):
     figures = [
         plotting.sample_grid(images, labels, NAMES),
         plotting.augmentation_grid(images[:3], np.stack([images[:3]] * 6, axis=1)),
-        plotting.mistakes(images, labels, probabilities, NAMES),
         plotting.architecture([stage(number) for number in range(12)], "Title"),
         plotting.learning_curves({"a": history(20), "b": history(30)}),
         plotting.dashboard(record),

@@ -207,6 +207,16 @@ def test_a_record_is_found_by_its_parameters_only(finished):
     assert results.find_result(out, run.recipe, 2, wanted) is None
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "[{}]", "3"])
+def test_json_that_is_no_record_is_left_out(finished, tmp_path, capsys, content):
+    _, run, result = finished
+    path = results.save_result(result, tmp_path)
+    path.write_text(content)
+    assert results.load_results(tmp_path) == []
+    assert f"the record {path} could not be read" in capsys.readouterr().out
+    assert results.find_result(tmp_path, run.recipe, 1, result.record["parameters_hash"]) is None
+
+
 @pytest.mark.parametrize("damaged", [".json", ".npz"])
 @pytest.mark.parametrize("kept", [0, 100])
 def test_a_damaged_record_is_not_taken_for_a_finished_run(

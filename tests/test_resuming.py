@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 from tiny_training import BACKBONE, STOPPING, TINY, TRANSFER, find_backbone
 
-from cifar_helpers import data, files, hardware, models, results, training
+from cifar_helpers import data, files, hardware, models, recipes, results, training
 from cifar_helpers.backend import keras
-from cifar_helpers.training import checkpoints, epochs, trainings
+from cifar_helpers.training import checkpoints, epochs, progress, trainings
 
 CACHED = replace(TRANSFER, phases=(replace(TRANSFER.phases[0], epochs=4),))
 
@@ -260,6 +261,23 @@ def test_the_progress_file_follows_the_trainings(toy_splits, tmp_path, monkeypat
     assert [each["status"] for each in _progress(tmp_path)["trainings"]] == ["finished", "waiting"]
     _train(recipe, toy_splits, tmp_path)  # found, not trained
     assert [each["status"] for each in _progress(tmp_path)["trainings"]] == ["finished", "waiting"]
+
+
+def test_a_plan_keeps_what_another_process_finished_while_it_was_made(tmp_path, monkeypatch):
+    """The other process is done while this one waits for the lock."""
+    recipe = recipes.of_model("vgg10")[0]
+    file = progress.progress_file(str(tmp_path), "vgg10")
+
+    @contextlib.contextmanager
+    def finish_meanwhile(*_, **__):
+        done = {"recipe": recipe.name, "seed": 0, "status": "finished"}
+        file.write_text(json.dumps({"trainings": [done]}))
+        yield
+
+    monkeypatch.setattr(progress.filelock, "FileLock", finish_meanwhile)
+    progress.write_plan(str(tmp_path), "vgg10", [(recipe, 0), (recipe, 1)])
+    told = progress.read_progress(str(tmp_path), "vgg10")
+    assert [row["status"] for row in told] == ["finished", "waiting"]
 
 
 NOTE_100_TIMES = """

@@ -10,7 +10,7 @@ import pytest
 from tiny_study import ROOT
 from tiny_training import BACKBONE, TINY, TRANSFER, find_backbone
 
-from cifar_helpers import data, models, recipes, results, training
+from cifar_helpers import data, models, narrative, recipes, results, training
 from cifar_helpers.errors import UserError
 from cifar_helpers.recipes import variant
 
@@ -76,7 +76,11 @@ def test_a_variant_has_no_published_figures():
         ({"dropot": 0.1}, "received dropot. Did you mean dropout"),
         ({"phase": {"emma": 0.1}}, "received emma. Did you mean ema"),
         ({"phase": ({"ema": 0.0}, {})}, "one mapping for each of the 1 phases"),
-        ({"phase": {"early_stopping": 3}}, "either averaged"),
+        ({"phase": {"early_stopping": 3}}, "received ema=0.9 and early_stopping=3. Set one"),
+        ({"phase": {"reduce_on_plateau": 1}}, "received schedule='linear' and warmup=0.2"),
+        ({"phase": {"optimizer": "rmsprop"}}, "one of adam, adamw, sgd; received 'rmsprop'"),
+        ({"phase": {"schedule": "step"}}, "constant, cosine, linear; received 'step'"),
+        ({"phase": {"epochs": 0}}, "epochs must be 1 or more; received 0"),
         ({}, "must change something"),
         ({"label_smoothing": 0.1}, "must change something"),
         ({"phases": ()}, "received phases"),
@@ -91,6 +95,18 @@ def test_arguments_that_a_network_does_not_take_are_refused():
     made = variant(TINY, "deep", network={"shortcuts": False})
     with pytest.raises(UserError, match="may hold nothing; received shortcuts"):
         training.build(made)
+
+
+def test_a_field_that_a_network_has_no_use_for_is_refused():
+    made = variant(TINY, "drier", dropout=0.5)
+    with pytest.raises(UserError, match=r"baseline_cnn has no dropout; received 0.5. Leave"):
+        training.build(made)
+
+
+def test_an_unknown_augmentation_is_refused_before_anything_is_trained():
+    made = variant(TRANSFER, "turned", augmentation="rotate")
+    with pytest.raises(UserError, match="must be one of none, flip.*received 'rotate'"):
+        narrative.recipe_table([(made, 0)])
 
 
 def test_a_network_is_changed_by_its_builders_arguments():

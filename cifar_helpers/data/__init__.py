@@ -5,7 +5,7 @@ Images are uint8 `(n, 32, 32, 3)` in [0, 255] and labels int64 `(n,)` from end t
 
 from typing import TYPE_CHECKING, Any
 
-from cifar_helpers.data.augmentation import POLICIES, Policy, augment
+from cifar_helpers.data.augmentation import POLICIES, Policy, augment, find_policy
 from cifar_helpers.data.sets import DATASETS, Contents, DataSet, Split, dataset_by_label
 from cifar_helpers.data.splits import Source, Splits, load
 
@@ -24,6 +24,7 @@ __all__ = [
     "Splits",
     "augment",
     "dataset_by_label",
+    "find_policy",
     "load",
 ]
 

@@ -205,6 +205,17 @@ POLICIES: dict[str, Policy] = {
 }
 
 
+def find_policy(name: str) -> Policy:
+    """A policy of `POLICIES`.
+
+    Raises:
+        UserError: for an unknown one.
+    """
+    if name not in POLICIES:
+        raise UserError(f"augmentation must be one of {listed(POLICIES)}; received {name!r}.")
+    return POLICIES[name]
+
+
 def augment(
     images: np.ndarray, policy: str, *, seed: int, epoch: int, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -215,9 +226,7 @@ def augment(
     Raises:
         UserError: for an unknown policy.
     """
-    if policy not in POLICIES:
-        raise UserError(f"augmentation must be one of {listed(POLICIES)}; received {policy!r}.")
-    apply = POLICIES[policy].apply
+    apply = find_policy(policy).apply
     if apply is None:
         return images
     out = np.empty_like(images) if out is None else out

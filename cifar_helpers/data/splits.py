@@ -95,7 +95,15 @@ class Splits:
         """The same images with another share held out, by the same seed.
 
         A smaller validation set is a subset of a larger one, and a smaller training set of a
-        larger one. Arguments and errors are those of `load`.
+        larger one.
+
+        Args:
+            validation_fraction: share of the training images held out, the same of each class, in
+                (0, 1). Right after `load` it is a tenth.
+            train_size: as of `load`.
+
+        Raises:
+            UserError: for an argument out of range.
         """
         train, held = _divide(self.pool.labels, validation_fraction, train_size, self.seed)
         return replace(self, train_indices=train, validation_indices=held)
@@ -105,12 +113,11 @@ def load(
     dataset: str = "auto",
     *,
     data_dir: str | os.PathLike = "",
-    validation_fraction: float = 0.1,
     train_size: int = 0,
     quick: float = 0.0,
     seed: int = 0,
 ) -> Splits:
-    """A data set as training, validation and test images.
+    """A data set as training, validation and test images, a tenth of the former held out.
 
     CIFAR-10 is looked for in this order: `data_dir`, the environment's `CIFAR10_DIR`, the cache
     (`CIFAR_HELPERS_CACHE`, or the user's), a download into the cache, and with "auto" the toy set
@@ -120,8 +127,6 @@ def load(
         dataset: a name in `DATASETS`, or "auto": CIFAR-10, or where it cannot be had the toy set.
         data_dir: a folder in the official python layout, the official `.tar.gz`, or a folder that
             holds either.
-        validation_fraction: share of the training images held out, the same of each class, in
-            (0, 1).
         train_size: training images kept at the most, balanced over the classes to within one, and
             as large a part of the validation images; 0 for all. The test set is the same whatever
             it is.
@@ -137,7 +142,7 @@ def load(
     _check(entry, contents)
     train_size = train_size or round(quick * entry.quick_train_size)
     pool, test, class_names = contents.train, contents.test, tuple(contents.class_names)
-    train, validation = _divide(pool.labels, validation_fraction, train_size, seed)
+    train, validation = _divide(pool.labels, 0.1, train_size, seed)
     source = Source(
         name=entry.label,
         real=entry.real,

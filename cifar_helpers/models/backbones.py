@@ -53,7 +53,7 @@ class Weights:
         return f"The backbone is {name} with ImageNet weights from {origin}{reason}."
 
 
-def resolve(backbone: str = "auto", weights_file: str = "", *, download: bool = True) -> Weights:
+def resolve(backbone: str = "auto", weights_file: str = "") -> Weights:
     """Find a backbone's ImageNet weights; random weights never take their place.
 
     "auto" tries backbones in the table's order and takes the first whose weights can be had; those
@@ -63,7 +63,6 @@ def resolve(backbone: str = "auto", weights_file: str = "", *, download: bool = 
         backbone: "auto", or a name in `models.BACKBONES`.
         weights_file: the backbone's weights, for one that takes a file; with "auto" the first that
             does. It is used or refused, never passed over.
-        download: whether the network may be tried.
 
     Raises:
         UserError: if the backbone is unknown, or takes no `weights_file`.
@@ -80,11 +79,11 @@ def resolve(backbone: str = "auto", weights_file: str = "", *, download: bool = 
                 f"weights_file is for {taking}, and the backbone asked for is {backbone}; "
                 "leave one of the two out."
             )
-        return pkgutil.resolve_name(wanted[0].finder)(weights_file, download=download)
+        return pkgutil.resolve_name(wanted[0].finder)(weights_file)
     failed: list[str] = []
     for entry in wanted:
         try:
-            weights = pkgutil.resolve_name(entry.finder)("", download=download)
+            weights = pkgutil.resolve_name(entry.finder)("")
             return replace(weights, fallback="; ".join(failed))
         except WeightsError as error:
             failed.append(f"{entry.label}: {error}")

@@ -50,7 +50,7 @@ class EfficientNetLite:
     filters: tuple[int, ...]
     repeats: tuple[int, ...]
 
-    def find(self, weights_file: str = "", *, download: bool = True) -> Weights:
+    def find(self, weights_file: str = "") -> Weights:
         """Find the weights in their package; there is nothing to give or to download."""
         return find_in_package(self.name, self.package, self.file, self.sha256)
 

@@ -57,7 +57,7 @@ def load(model: "keras.Model", path: Path) -> None:
             )
 
 
-def find(weights_file: str = "", *, download: bool = True) -> Weights:
+def find(weights_file: str = "") -> Weights:
     """Find the weights: the given file, else Keras' cache, else a download into it.
 
     A file other than the official one is tried out.
@@ -79,8 +79,6 @@ def find(weights_file: str = "", *, download: bool = True) -> Weights:
     path = Path(home).expanduser() / "models" / FILE
     if _is_official(path):
         return make_weights(NAME, "Keras cache", path)
-    if not download:
-        raise WeightsError("its weights are not in Keras' cache, and no download was allowed")
     try:
         fetch(path, [URL], known_hash=f"md5:{MD5}", what=FILE)
     except OSError as error:

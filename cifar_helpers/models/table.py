@@ -41,6 +41,11 @@ class Model:
     quick_batch_size: int = 0
     quick_image_size: tuple[int, ...] = ()
 
+    @property
+    def number(self) -> str:
+        """What `--notebooks` calls its notebook."""
+        return self.notebook.partition("_")[0]
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -52,7 +57,7 @@ class Backbone:
         builder: `(image_shape) -> keras.Model`: images in [0, 255] to a feature map, random
             weights. `backbones.build` rebuilds it for fine-tuning.
         loader: `(model, path) -> None`: sets its weights from their file.
-        finder: `(weights_file, *, download) -> backbones.Weights`: finds the file, or raises
+        finder: `(weights_file) -> backbones.Weights`: finds the file, or raises
             `WeightsError` with the reason as half a sentence.
         in_auto: whether "auto" tries it, in the table's order.
         weights_file: what its authors call the file of its weights, if a user may give a copy of it

@@ -25,7 +25,6 @@ from cifar_helpers.narrative.comparison import (
 from cifar_helpers.narrative.conclusions import conclusions_table
 from cifar_helpers.narrative.findings import (
     classification_report,
-    comparison_rows,
     describe_findings,
     describe_limits,
     describe_results,
@@ -38,6 +37,7 @@ from cifar_helpers.narrative.setup import (
     describe_gradients,
     fine_tuning_table,
     notice,
+    plot_curves,
     plot_filters,
     recipe_table,
     split_table,
@@ -61,7 +61,6 @@ __all__ = [
     "class_table",
     "classification_report",
     "commands_section",
-    "comparison_rows",
     "comparison_table",
     "conclusions_table",
     "cost_rows",
@@ -92,6 +91,7 @@ __all__ = [
     "plot_effects",
     "plot_examples",
     "plot_hardest",
+    "plot_curves",
     "plot_filters",
     "plot_heat_maps",
     "plot_near_duplicates",

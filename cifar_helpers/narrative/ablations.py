@@ -88,7 +88,7 @@ def _has_effect(row: recipes.Recipe) -> bool:
 
 
 def _command(model: str) -> str:
-    number = models.MODELS[model].notebook.partition("_")[0]
+    number = models.MODELS[model].number
     trainings = len(_ablations(model)) * len(recipes.ABLATION_SEEDS)
     return (
         f"`python run_all.py --notebooks {number} --recipes ablations --precision float32` trains "

@@ -35,11 +35,11 @@ def answer_lines(found: list[Result], out: str, splits: Splits | None) -> list[s
 
 def _recipes_part(groups: list[list[Result]]) -> str:
     """How much of the result is decided by the way one network is trained."""
-    best = results.best_by_validation([result for group in groups for result in group])
-    first, last = groups[0][0].record, best.record
+    best = results.best_experiment([result for group in groups for result in group])
+    first, last = groups[0][0].record, best[0].record
     if first["recipe"] == last["recipe"] or first["image_size"] != last["image_size"]:
         return ""
-    rows = [groups[0], _group_of(best, groups)]
+    rows = [groups[0], best]
     images = [record["dataset"]["train_images"] for record in (first, last)]
     more = (
         f" Part of that may come from training on {count(images[1])} images in place of "
@@ -50,12 +50,6 @@ def _recipes_part(groups: list[list[Result]]) -> str:
         f"is worth {_difference(*rows)}: from {percent(_mean(rows[0]))} to "
         f"{percent(_mean(rows[1]))}.{more if images[0] != images[1] else ''}"
     )
-
-
-def _group_of(result: Result, groups: list[list[Result]]) -> list[Result]:
-    """The trainings that differ from one in their seed alone."""
-    wanted = results.experiment_hash(result)
-    return next(group for group in groups if results.experiment_hash(group[0]) == wanted)
 
 
 def _step(before: list[Result], after: list[Result]) -> str:
@@ -135,10 +129,7 @@ def _beside_model_before(found: list[Result], out: str, splits: Splits) -> str:
     other = _known_rows(order[place - 1], out, splits) if place else []
     if not other:
         return ""
-    best, before = (
-        _group_of(results.best_by_validation(each), list(results.by_experiment(each).values()))
-        for each in (found, other)
-    )
+    best, before = results.best_experiment(found), results.best_experiment(other)
     now, then = best[0].record, before[0].record
     weights = now["parameters"]["total"] / then["parameters"]["total"]
     work = now["multiply_adds"] / then["multiply_adds"]
@@ -202,7 +193,11 @@ def describe_answer(found: list[Result]) -> Markdown:
 def study_lines(found: list[Result]) -> list[str]:
     """The sentences of `describe_answer`."""
     groups = list(results.by_experiment(found).values())
-    chosen = [_group_of(each, groups) for each in results.best_of_each_model(found)]
+    names = dict.fromkeys(result.record["model"] for result in found)
+    chosen = [
+        results.best_experiment([each for each in found if each.record["model"] == name])
+        for name in names
+    ]
     order = sorted(chosen, key=_mean, reverse=True)
     ladder = ", ".join(
         f"{_label(group)} **{percent(_mean(group))}** ({_seeds(group)})" for group in order

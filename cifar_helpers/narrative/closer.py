@@ -135,7 +135,7 @@ def _smoothing_lines(found: list[Result], variants: list[Result]) -> list[str]:
             "Whether label smoothing is the cause takes a training that differs in nothing else; none "
             f"has records yet: {commands}."
         ]
-    where = sorted({models.MODELS[row.model].notebook.partition("_")[0] for row in ablations})
+    where = sorted({models.MODELS[row.model].number for row in ablations})
     return (
         [f"What label smoothing alone does is asked in notebook {', '.join(where)}."]
         if where
@@ -144,7 +144,7 @@ def _smoothing_lines(found: list[Result], variants: list[Result]) -> list[str]:
 
 
 def _command(row: recipes.Recipe) -> str:
-    number = models.MODELS[row.model].notebook.partition("_")[0]
+    number = models.MODELS[row.model].number
     return f"`python run_all.py --notebooks {number} --recipes {row.name} --precision float32`"
 
 
@@ -226,9 +226,8 @@ def train_anew(result: Result) -> str:
 def run_arguments(group: list[Result]) -> str:
     """What `run_all.py` takes to train these again: one recipe, each with another seed."""
     record = group[0].record
-    notebook = models.MODELS[record["model"]].notebook
+    number = models.MODELS[record["model"]].number
     seeds = " ".join(str(result.record["seed"]) for result in group)
-    number = notebook.partition("_")[0]
     precision = record["precision"].removeprefix("mixed_")
     words = [f"--notebooks {number} --recipes {record['recipe']} --seeds {seeds}"]
     words.append(f"--precision {precision}")

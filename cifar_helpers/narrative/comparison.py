@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.data import Splits
 from cifar_helpers.narrative.answers import difference
+from cifar_helpers.narrative.closer import title
 from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import DASH, count, duration, p_value, percent
@@ -131,7 +132,12 @@ def plot_hardest(chosen: list[Result], splits: Splits | None) -> Figure | Markdo
             "by every model. They are not shown: the images are not at hand."
         )
     test, names = splits.test, splits.class_names
-    return plotting.mistakes(test.images, test.labels, best.probabilities, names, indices=hardest)
+    pictures = [
+        (test.images[at], title(names, test.labels[at], best.probabilities[at]))
+        for at in hardest[:12]
+    ]
+    of = "Wrong predictions: label → predicted class, with the model's confidence"
+    return plotting.gallery({"": pictures}, title=of)
 
 
 # Cost

@@ -72,11 +72,6 @@ def _column_lines(found: list[Result]) -> list[str]:
     return lines
 
 
-def comparison_rows(found: list[Result]) -> pd.DataFrame:
-    """The numbers of the results table, for `plotting.model_comparison`."""
-    return results.results_table(found)
-
-
 def classification_report(result: Result) -> HTML:
     """Precision, recall and F1 of each class, in percent of the test images."""
     shares = ["precision", "recall", "f1"]
@@ -101,8 +96,8 @@ def describe_findings(
         out: as of `answers.answer_lines`.
         splits: as of `answers.answer_lines`.
     """
-    best = results.best_by_validation(found)
-    group = results.by_experiment(found)[results.experiment_hash(best)]
+    group = results.best_experiment(found)
+    best = group[0]
     the = "The" if len(group) == 1 else f"With seed {best.record['seed']}, the"
     return bullets(
         [

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -22,9 +22,23 @@ _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD, Nesterov momentum 
 def notice(*sources: Any) -> Markdown:
     """A box that says which images, and which backbone, a page is about.
 
-    The sources have a `notice()`: the splits' source, the backbone's weights, a comparison.
+    The sources have a `notice()`: the splits, the backbone's weights, a comparison.
     """
     return Markdown("\n".join(f"> {source.notice()}\n>" for source in sources))
+
+
+def plot_curves(runs: Sequence[Any]) -> Figure:
+    """Accuracy and loss by epoch of one model's trainings, as `training.train` gave them.
+
+    The seeds of a recipe share a panel, and the epochs whose weights were kept are marked.
+    """
+    return plotting.learning_curves(
+        {run.title: run.history for run in runs},
+        groups={run.title: run.recipe.name for run in runs},
+        fine_tuning_starts={run.title: run.fine_tuning_start for run in runs},
+        kept_epochs={run.title: run.best_epoch for run in runs},
+        model=runs[0].recipe.model,
+    )
 
 
 def as_code(recipe: Recipe) -> Markdown:
@@ -136,7 +150,7 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
 
 
 def _augmentation(recipe: Recipe) -> str:
-    policy = data.POLICIES[recipe.augmentation]
+    policy = data.find_policy(recipe.augmentation)
     # While the whole backbone is frozen, the head sees each image and its mirror image.
     flipped_first = models.MODELS[recipe.model].has_backbone and policy.views is None
     return (f"{data.POLICIES['flip'].label} → " if flipped_first else "") + policy.label

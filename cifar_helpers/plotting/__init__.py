@@ -11,7 +11,7 @@ from cifar_helpers.plotting.effects import effects
 from cifar_helpers.plotting.evaluation import dashboard
 from cifar_helpers.plotting.gallery import beside, gallery, overlay
 from cifar_helpers.plotting.heat_maps import agreement, heat_map
-from cifar_helpers.plotting.images import answer, augmentation_grid, mistakes, sample_grid
+from cifar_helpers.plotting.images import answer, augmentation_grid, sample_grid
 from cifar_helpers.plotting.mechanisms import (
     embeddings,
     filters,
@@ -36,7 +36,6 @@ __all__ = [
     "gradient_norms",
     "heat_map",
     "learning_curves",
-    "mistakes",
     "model_comparison",
     "overlay",
     "receptive_fields",

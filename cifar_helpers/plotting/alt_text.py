@@ -21,12 +21,6 @@ def augmentation_grid(images: int, variants: int) -> str:
     return f"{images} images, each in a row with {variants} augmented variants of it."
 
 
-def mistakes(predictions: Sequence[str]) -> str:
-    """Of wrongly classified images, each described as in its caption."""
-    about = "wrongly classified images, true → predicted class with the model's confidence"
-    return f"{len(predictions)} {about}: {listed(predictions)}."
-
-
 def architecture(stages: Sequence[Mapping[str, Any]], title: str) -> str:
     """Of a network's block diagram; the stages as `plotting.architecture` takes them."""
     shapes = (

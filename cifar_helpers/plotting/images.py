@@ -1,10 +1,8 @@
-"""Images: of each class, augmented, wrongly classified.
+"""Images: of each class, augmented, with an answer to it.
 
 Images are uint8 `(n, height, width, 3)`, labels integers `(n,)`: positions in `class_names`.
 """
 
-import math
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +10,6 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifar_helpers import metrics
 from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.text import percent
 
@@ -55,45 +52,6 @@ def augmentation_grid(images: np.ndarray, augmented: np.ndarray) -> Figure:
     centres = [start / 2, start + between.shape[1] + right.shape[1] / 2]
     axes.set_xticks(centres, ["original", "augmented"])
     figure.alt_text = alt_text.augmentation_grid(len(images), augmented.shape[1])
-    return figure
-
-
-def mistakes(
-    images: np.ndarray,
-    labels: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    class_names: Sequence[str],
-    *,
-    count: int = 12,
-    indices: npt.ArrayLike | None = None,
-) -> Figure:
-    """Wrongly classified images with their true class, the predicted one and its probability.
-
-    Args:
-        probabilities: float `(n, classes)`.
-        count: how many to show at the most.
-        indices: integers, the images to show; None for the most confident mistakes.
-    """
-    if indices is None:
-        indices = metrics.most_confident_mistakes(labels, probabilities, count)
-    chosen = np.asarray(indices, int)[:count]
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
-    rows = max(1, math.ceil(len(chosen) / 6))
-    figure = style.new_figure(style.WIDTH, 0.4 + 1.95 * rows)
-    figure.suptitle("Wrong predictions: true → predicted class, with the model's confidence")
-    panels = figure.subplots(rows, 6, squeeze=False).ravel()
-    for axes in panels:
-        axes.axis("off")
-    for axes, index in zip(panels, chosen, strict=False):
-        predicted = probabilities[index].argmax()
-        axes.imshow(images[index], interpolation="nearest")
-        pair = textwrap.fill(f"{class_names[labels[index]]} → {class_names[predicted]}", 15)
-        confidence = percent(float(probabilities[index, predicted]))
-        axes.set_title(f"{pair}\n{confidence}", size=style.SMALL, weight="normal")
-    captions = [axes.get_title().replace("\n", " ") for axes in panels[: len(chosen)]]
-    figure.alt_text = alt_text.mistakes(captions)
-    if not len(chosen):
-        figure.text(0.5, 0.5, "No wrong predictions", ha="center", va="center")
     return figure
 
 

@@ -31,6 +31,7 @@ from cifar_helpers.results.store import (
 )
 from cifar_helpers.results.tables import (
     best_by_validation,
+    best_experiment,
     best_of_each_model,
     by_experiment,
     experiment_hash,
@@ -52,6 +53,7 @@ __all__ = [
     "Result",
     "accuracy_without",
     "best_by_validation",
+    "best_experiment",
     "best_of_each_model",
     "by_experiment",
     "calibration_rows",

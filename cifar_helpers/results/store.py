@@ -251,8 +251,11 @@ def _read_wanted(place: _Place, wanted: Sequence[str]) -> Result | None:
 def _read_result(path: Path) -> Result:
     try:
         record = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        missing = {"model", "recipe", "seed", "parameters_hash"} - set(record)
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"the record {path} could not be read: {error}") from error
+    if missing:
+        raise UserError(f"the record {path} could not be read: it lacks {listed(sorted(missing))}")
     return Result(record, _StoredArrays(path.with_suffix(".npz")))
 
 

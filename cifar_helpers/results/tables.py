@@ -221,8 +221,8 @@ def without_variants(found: list[Result]) -> list[Result]:
     return [result for result in found if not result.record.get("variant_of")]
 
 
-def best_by_validation(found: list[Result]) -> Result:
-    """The first seed of the experiment that is best on validation, as a mean over its seeds.
+def best_experiment(found: list[Result]) -> list[Result]:
+    """All seeds of the experiment that is best on validation, as a mean over its seeds.
 
     The test set has no say in it, nor has a lucky seed.
     """
@@ -230,7 +230,12 @@ def best_by_validation(found: list[Result]) -> Result:
     def mean_accuracy(group: list[Result]) -> float:
         return float(np.mean([result.record["validation"]["accuracy"] for result in group]))
 
-    return max(by_experiment(found).values(), key=mean_accuracy)[0]
+    return max(by_experiment(found).values(), key=mean_accuracy)
+
+
+def best_by_validation(found: list[Result]) -> Result:
+    """The first seed of `best_experiment`."""
+    return best_experiment(found)[0]
 
 
 def best_of_each_model(found: list[Result]) -> list[Result]:

@@ -327,23 +327,13 @@ def check(options: Options, notebooks: list[Notebook]) -> Options:
                 f"{_flag(name)} must be one of {listed(option.choices)}; received {value!r}."
             )
     if options.recipes is not None:
-        _check_recipes(options.recipes)
+        recipes.check_names(options.recipes or ("",), option="--recipes")
     if options.seeds is not None:
         _check_seeds(options.seeds)
     if options.image_size is not None:
         _check_image_size(options.image_size)
     _check_paths(options)
     return options
-
-
-def _check_recipes(wanted: tuple[str, ...]) -> None:
-    word = next((str(word) for word in wanted or ("",) if word not in recipes.names()), None)
-    if word is not None:
-        raise UserError(
-            f"--recipes must be among {listed(recipes.names(ablations=False))}, or one of the "
-            f"ablations; received {word!r}."
-            f"{recipes.did_you_mean(word)}"
-        )
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:

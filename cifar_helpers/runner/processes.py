@@ -140,7 +140,7 @@ def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
             return executor.submit(function, *arguments).result()
         except BrokenExecutor as error:
             raise OSError(
-                "the process that checks data and weights was killed, often for want of memory: "
+                "the process that checks data, weights and number formats was killed, often for want of memory: "
                 "about 1 GB must be free"
             ) from error
 

@@ -109,7 +109,7 @@ def find_training(folder: Path, model: str | None) -> State | None:
 
 
 def _seconds_left(rows: list[dict[str, Any]], at: int) -> float | None:
-    """As of `Training.seconds_left`, by the latest epochs."""
+    """As of `State.seconds_left`, by the latest epochs."""
     row, to_come = rows[at], [each for each in rows[at + 1 :] if each["status"] != "finished"]
     known = [each["seconds_per_epoch"] for each in rows[: at + 1] if each.get("seconds_per_epoch")]
     # An epoch of fine-tuning takes many times as long as one of the head: nothing is known of

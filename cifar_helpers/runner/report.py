@@ -144,12 +144,12 @@ def accuracy_figure(found: Sequence[results.Result]) -> "DescribedFigure | None"
     """The test accuracy of every row of the study; None where there is none."""
     import matplotlib
 
-    from cifar_helpers import narrative, plotting
+    from cifar_helpers import plotting
 
     matplotlib.use("agg")  # figures go to files: no window
     plotting.use_style()
     rows = results.without_variants(list(found))
-    return plotting.model_comparison(narrative.comparison_rows(rows)) if rows else None
+    return plotting.model_comparison(results.results_table(rows)) if rows else None
 
 
 def _picture(found: Sequence[results.Result]) -> dict[str, str] | None:

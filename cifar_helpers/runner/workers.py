@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from cifar_helpers import hardware
 from cifar_helpers.errors import UserError
 from cifar_helpers.files import replace_file
-from cifar_helpers.hardware import versions
 from cifar_helpers.runner.cluster import Shipment, make_shipment, train_there
 from cifar_helpers.runner.processes import end_on_interruption, one_process
 from cifar_helpers.runner.trainings import Training, train_here
@@ -159,8 +158,8 @@ def open_workers(
 
 def _check_versions(client: Any) -> None:
     """Refuse workers that would compute something else."""
-    own = versions()
-    wanted = {name: own[name] for name in DECIDING}
+    own = hardware.versions()
+    wanted = {name: own[name] for name in DECIDING if name in own}
     for worker, found in client.run(hardware.versions, on_error="return").items():
         if isinstance(found, Exception):
             raise UserError(f"the worker {worker} cannot import this package: {first_line(found)}.")

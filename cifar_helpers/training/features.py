@@ -35,7 +35,7 @@ def phase_inputs(
     if models.MODELS[run.recipe.model].has_backbone:
         models.fine_tune(model, layers=phase.unfrozen)
         # With many views of an image only the pooled features are cached, of two of them.
-        views = data.POLICIES[run.recipe.augmentation].views
+        views = data.find_policy(run.recipe.augmentation).views
         if phase.unfrozen == 0 or (phase.unfrozen and views in (1, 2)):
             if run.recipe.mixup:
                 raise UserError(

@@ -30,7 +30,7 @@ def build(
         precision: Keras' policy; "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
 
     Raises:
-        UserError: if the model's builder does not take what the recipe's `network` holds.
+        UserError: if the model's builder does not take what the recipe or its `network` holds.
     """
     entry, builder = models.MODELS[recipe.model], getattr(models, recipe.model)
     options: dict[str, Any] = {"classes": classes}
@@ -40,7 +40,14 @@ def build(
         options["centred"] = True
     if entry.has_backbone:
         options |= {"weights": weights, "image_size": recipe.image_size}
-    known = [name for name in inspect.signature(builder).parameters if name not in _OF_RECIPES]
+    taken = inspect.signature(builder).parameters
+    for name in options:
+        if name not in taken:
+            raise UserError(
+                f"the network {recipe.model} has no {name}; received {getattr(recipe, name)!r}. Leave "
+                f"{name} out of the recipe {recipe.name}."
+            )
+    known = [name for name in taken if name not in _OF_RECIPES]
     for name, value in recipe.network:
         if name not in known:
             raise UserError(

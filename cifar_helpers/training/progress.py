@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,18 @@ def write_plan(out: str, model: str, pairs: Iterable[tuple[Recipe, int]]) -> Non
     """Note the trainings that a notebook is going to do, in `out`/progress/<model>.json.
 
     The file holds `model`, `updated` (ISO 8601) and `trainings`, for each of them `recipe`, `seed`,
-    `epochs` (at the most), `may_stop` (whether early stopping may end it before), `phases`, `status` ("waiting", "running" or "finished"), `epoch` (those
-    run), `phase` (from 1), `val_accuracy` (a fraction) and `seconds_per_epoch`; the last two are
-    None until an epoch is done. What workers have finished before the notebook stays finished.
+    `epochs` (at the most), `may_stop` (whether early stopping may end it before), `phases`,
+    `status` ("waiting", "running" or "finished"), `epoch` (those run), `phase` (from 1),
+    `val_accuracy` (a fraction) and `seconds_per_epoch`; the last two are None until an epoch is
+    done. What workers have finished before the notebook stays finished.
     """
-    finished = [entry for entry in read_progress(out, model) if entry["status"] == "finished"]
-    known = {(entry["recipe"], entry["seed"]): entry for entry in finished}
-    entries = [known.get((recipe.name, seed)) or _entry(recipe, seed) for recipe, seed in pairs]
-    _write(out, model, entries, keep_others=False)
+
+    def planned(before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        finished = [entry for entry in before if entry["status"] == "finished"]
+        known = {(entry["recipe"], entry["seed"]): entry for entry in finished}
+        return [known.get((recipe.name, seed)) or _entry(recipe, seed) for recipe, seed in pairs]
+
+    _write(out, model, planned)
 
 
 def note_progress(out: str, run: Run, status: str, phase: int) -> None:
@@ -53,7 +57,7 @@ def note_progress(out: str, run: Run, status: str, phase: int) -> None:
 
 def note_entry(out: str, model: str, entry: dict[str, Any]) -> None:
     """Put a training's entry in the place of its last one."""
-    _write(out, model, [entry], keep_others=True)
+    _write(out, model, lambda before: [*before, entry])
 
 
 def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -76,14 +80,14 @@ def progress_file(out: str, model: str) -> Path:
     return Path(out) / "progress" / f"{model}.json"
 
 
-def _write(out: str, model: str, entries: list[dict[str, Any]], *, keep_others: bool) -> None:
+def _write(out: str, model: str, change: Callable[[list], list[dict[str, Any]]]) -> None:
     path = progress_file(out, model)
     # It is only shown: whatever keeps it from being written must not end a training.
     with contextlib.suppress(OSError, RuntimeError):  # a file system without locks
         path.parent.mkdir(parents=True, exist_ok=True)
         # Several processes may train the same model, and each writes the others' entries too.
         with filelock.FileLock(path.with_suffix(".lock"), timeout=5):
-            entries = [*(read_progress(out, model) if keep_others else ()), *entries]
+            entries = change(read_progress(out, model))
             rows = {(entry["recipe"], entry["seed"]): entry for entry in entries}
             now = datetime.now(timezone.utc).isoformat(timespec="seconds")
             content = {"model": model, "trainings": list(rows.values()), "updated": now}

@@ -119,7 +119,7 @@ def train(
             run = _recorded(candidates, out)  # by a process that was waited for
             if run is None:
                 run = _begun(candidates, out) or candidates[0]
-                _train(run, weights, out, verbose)
+                _train(run, out, verbose)
     elif verbose:
         print(_told_by_record(run, "Trained before"))
     note_progress(out, run, "finished", len(recipe.phases))
@@ -249,11 +249,11 @@ def _told_by_record(run: Run, origin: str) -> str:
     return f"{origin}{copy}: {epochs} on {where}, finished {record['created'][:10]}."
 
 
-def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose: bool) -> None:
+def _train(run: Run, out: str, verbose: bool) -> None:
     """Train what is not trained yet, then evaluate and record it if there is a folder."""
     recipe, classes = run.recipe, len(run.splits.class_names)
     set_seed(run.seed, deterministic=run.deterministic)
-    run.model = build(recipe, weights, classes=classes, precision=run.precision)
+    run.model = build(recipe, run.backbone, classes=classes, precision=run.precision)
     if recipe.whitened:
         whiten_first_layer(run.model, run.splits.train.images)
     if not recipe.pretrained:
@@ -264,22 +264,22 @@ def _train(run: Run, weights: backbones.Weights | str | None, out: str, verbose:
     has_backbone = models.MODELS[recipe.model].has_backbone
     for number in range(len(run.phase_epochs), len(recipe.phases)):
         if has_backbone:
-            _resize(run, weights, recipe.phases[number].image_size or recipe.image_size)
+            _resize(run, recipe.phases[number].image_size or recipe.image_size)
         run_phase(run, log, number)
     if has_backbone:  # also where every phase was in the checkpoint
-        _resize(run, weights, recipe.image_size)
+        _resize(run, recipe.image_size)
         models.fine_tune(run.model, layers=recipe.phases[-1].unfrozen)
     run.images_per_second = log.images_per_second
     if out:
         evaluate(run, out=out)
 
 
-def _resize(run: Run, weights: backbones.Weights | str | None, size: int) -> None:
+def _resize(run: Run, size: int) -> None:
     """Let the network take its images at another size; its weights stay."""
     if run.model.get_layer("resize").height == size:
         return
     recipe, classes = replace(run.recipe, image_size=size), len(run.splits.class_names)
-    resized = build(recipe, weights, classes=classes, precision=run.precision)
+    resized = build(recipe, run.backbone, classes=classes, precision=run.precision)
     # With the states of dropout, so that a resumed training draws the same.
     for variable, old in zip(resized.variables, run.model.variables, strict=True):
         variable.assign(old)
