@@ -121,7 +121,7 @@ def test_epochs_cap_every_phase():
 
 
 def test_an_unknown_recipe_is_refused_by_name():
-    with pytest.raises(UserError, match="received imprved. Did you mean improved"):
+    with pytest.raises(UserError, match="received 'imprved'. Did you mean improved"):
         recipes.select("vgg10", ["imprved"])
 
 
