@@ -58,6 +58,15 @@ def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
     return Markdown(f"{about}\n\n{bullets(lines).data}")
 
 
+def clear_effects(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those rows of `results.effects` whose interval over seeds leaves out zero, losses first."""
+    if rows.empty:
+        return rows
+    verdicts = [metrics.verdict(pair) for pair in rows[["low", "high"]].itertuples(index=False)]
+    clear = [verdict in ("supported", "contradicted") for verdict in verdicts]
+    return rows[clear].sort_values("test")
+
+
 def untested(model: str, rows: pd.DataFrame) -> set[tuple[str, str]]:
     """Base and name of a model's ablations that are not among rows of `results.effects`."""
     listed = {(row.variant_of, row.name) for row in _ablations(model) if _has_effect(row)}

@@ -6,7 +6,7 @@ from IPython.display import Markdown
 
 from cifar_helpers import metrics, models, results
 from cifar_helpers.data import Splits
-from cifar_helpers.narrative.ablations import effect_rows, untested
+from cifar_helpers.narrative.ablations import clear_effects, effect_rows, untested
 from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
 from cifar_helpers.text import count, listed, p_value, percent, points, points_interval
@@ -148,8 +148,7 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
     rows = effect_rows(model, out, splits)
     clear = [
         f"{row['changes']} ({points(row['test'])} points against {row['base']})"
-        for row in (rows.sort_values("test").to_dict("records") if len(rows) else [])
-        if metrics.verdict((row["low"], row["high"])) in ("supported", "contradicted")
+        for row in clear_effects(rows).to_dict("records")
     ]
     missing = [name for _, name in sorted(untested(model, rows))]
     if rows.empty:
