@@ -44,7 +44,7 @@ def build(
     for name in options:
         if name not in taken:
             raise UserError(
-                f"the network {recipe.model} has no {name}; received {getattr(recipe, name)!r}. Leave "
+                f"the network {recipe.model} has no {name}; received {options[name]!r}. Leave "
                 f"{name} out of the recipe {recipe.name}."
             )
     known = [name for name in taken if name not in _OF_RECIPES]
