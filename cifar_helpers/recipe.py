@@ -117,7 +117,8 @@ class Recipe:
         reference: the published figures, where the row rebuilds one.
         group: the word of `GROUPS` that asks for it, or "" if only its name does.
         backbone: for transfer learning, a backbone of its own; "" for the run's.
-        pretrained: whether a backbone has its ImageNet weights; False leaves them random.
+        pretrained: whether a backbone has its ImageNet weights; False leaves them random, and the
+            batch norms of unfrozen layers follow the batches, as in any training from scratch.
         train_images: training images kept at the most, and as large a part of the validation
             images; 0 for all that there are.
         network: what the model's builder is given besides, as pairs of name and value: another

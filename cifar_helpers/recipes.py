@@ -352,7 +352,12 @@ ABLATIONS: tuple[Recipe, ...] = (
         )
         for layers in (10, 30, 50, 100)
     ),
-    variant(_TRANSFER, "random-weights", pretrained=False, changes="no ImageNet weights"),
+    variant(
+        _TRANSFER,
+        "random-weights",
+        pretrained=False,
+        changes="no ImageNet weights, so batch norms follow the batches",
+    ),
     *(
         variant(_FROZEN, f"frozen-{size}px", image_size=size, changes=f"head alone, {size} px")
         for size in (64, 128, 160, 224)

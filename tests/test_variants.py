@@ -136,6 +136,21 @@ def test_random_weights_are_asked_for_by_name_and_said(splits):
     assert not np.allclose(*kernels, atol=0.1)
 
 
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_batch_norms_of_a_backbone_follow_the_batches_where_it_has_learned_nothing(
+    splits, pretrained
+):
+    """They keep ImageNet's statistics else, and while they are frozen."""
+    made = replace(TRANSFER, pretrained=pretrained).capped(1)
+    options = {"seed": 0, "precision": "float32", "verbose": False}
+    means = []
+    for phases in (made.phases[:1], made.phases):
+        recipe = replace(made, phases=phases)
+        run = training.train(recipe, splits, weights=find_backbone(""), **options)
+        means.append(np.asarray(run.model.get_layer("block1_bn").moving_mean))
+    assert np.allclose(*means, atol=1e-6) == pretrained
+
+
 # The ablations
 
 

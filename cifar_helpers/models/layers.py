@@ -80,20 +80,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")
 class InferenceBatchNormalization(BatchNormalization):
-    """Batch normalisation that always uses its moving statistics, in `fit` too.
+    """Batch normalisation that uses its moving statistics, in `fit` too, unless it `follows`.
 
     Scale and offset (gamma and beta) are trained as long as the layer is trainable.
     """
 
     gathers = False  # whether it takes on the statistics of what it sees; see `standardize`
+    follows = False  # whether it trains as the stock layer does; see `follow_batches`
 
     def call(self, inputs, training=None, mask=None):
-        """Normalise by the moving statistics, whatever `training` says."""
+        """Normalise by the moving statistics, whatever `training` says, unless it `follows`."""
         if self.gathers:
             mean, variance = keras.ops.moments(inputs, axes=list(range(inputs.ndim - 1)))
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
-        return super().call(inputs, training=False, mask=mask)
+        return super().call(inputs, training=training and self.follows, mask=mask)
 
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")
@@ -259,9 +260,23 @@ def standardize(model: keras.Model, images: np.ndarray) -> None:
         model: images in [0, 255] to probabilities.
         images: uint8 `(n, 32, 32, 3)`, a hundred or so.
     """
-    norms = [each for each in model.layers if isinstance(each, InferenceBatchNormalization)]
+    norms = _inference_norms(model)
     for layer in norms:
         layer.gathers = True
     model(images.astype("float32"))
     for layer in norms:
         layer.gathers = False
+
+
+def follow_batches(model: keras.Model) -> None:
+    """Let batch norms that keep their statistics take those of each batch, where they are trainable.
+
+    Statistics of random weights do not fit for long once the weights change: kept as they are, a
+    backbone that has learned nothing stays at chance.
+    """
+    for layer in _inference_norms(model):
+        layer.follows = True
+
+
+def _inference_norms(model: keras.Model) -> list[InferenceBatchNormalization]:
+    return [each for each in model.layers if isinstance(each, InferenceBatchNormalization)]

@@ -58,6 +58,9 @@ def build(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return builder(**options)
+        network = builder(**options)
     finally:
         keras.config.set_dtype_policy(before)
+    if not recipe.pretrained:
+        models.layers.follow_batches(network)
+    return network

@@ -6,7 +6,6 @@ import time
 from cifar_helpers import models
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
-from cifar_helpers.models import layers
 from cifar_helpers.recipes import Phase
 from cifar_helpers.training.epochs import EpochLog
 from cifar_helpers.training.features import phase_inputs
@@ -58,7 +57,7 @@ def check_averaging(run: Run) -> None:
     """
     follows = any(
         isinstance(layer, keras.layers.BatchNormalization)
-        and not isinstance(layer, layers.InferenceBatchNormalization)
+        and getattr(layer, "follows", True)
         and layer.trainable
         for layer in run.model.layers
     )
