@@ -17,12 +17,13 @@ def _table(found, variants) -> pd.DataFrame:
     return conclusions.conclusion_rows(found, variants).set_index("claim")
 
 
-def _made(model, recipe, variant_of, seed, wrong, history=(0.5, 0.6, 0.7)):
+def _made(model, recipe, variant_of, seed, wrong, history=(0.5, 0.6, 0.7), rate=5e-4):
     """A record whose predictions are wrong on the first `wrong` images."""
     record = deepcopy(PUBLISHED[0].record) | {"model": model, "recipe": recipe, "seed": seed}
     record |= {"variant_of": variant_of, "parameters_hash": f"{model} {recipe} {seed}"}
     record |= {"experiment_hash": f"{model} {recipe}"}
     record["history"]["val_accuracy"] = list(history)
+    record["history"]["learning_rate"] = [1e-3, *[rate] * (len(history) - 1)]
     predicted = LABELS.copy()
     predicted[:wrong] = (predicted[:wrong] + 1) % 10
     arrays = {"probabilities": np.eye(10)[predicted], "labels": LABELS}
@@ -64,11 +65,25 @@ def test_a_verdict_is_on_the_side_of_the_measured_difference(claim, holds):
     )
     row = _table(PUBLISHED, variants).loc[claim.words]
     assert row["verdict"] == ("supported" if holds else "contradicted")
-    assert f"against {recipe.variant_of}" in row["measured"] and "3 seeds" in row["measured"]
+    pair = (recipe.changes, recipe.variant_of)
+    for_claim, other = pair if claim.claims_more else reversed(pair)
+    assert row["measured"].startswith(f"{for_claim}, against {other}")
+    assert "; 3 seeds, 10 epochs, 40,000 images" in row["measured"]
     if claim.figure == "test":
         low, high = (300 - 100 - 0, 300 - 100 - 4)
         shown = float(row["for the claim, points"].replace("−", "-"))
         assert shown == pytest.approx((1 if holds else -1) * (low + high) / 200, abs=0.051)
+
+
+def test_callbacks_that_never_acted_are_not_tested():
+    variants = [
+        _made("vgg10", name, base, seed, 100 + seed, rate=1e-3)
+        for name, base in (("with-callbacks", "short-base"), ("short-base", "base"))
+        for seed in range(3)
+    ]
+    row = _table(PUBLISHED, variants).loc["Callbacks help"]
+    assert (row["verdict"], row["95 % interval"]) == ("not tested", "–")
+    assert row["measured"].endswith("too few for the callbacks to act")
 
 
 def test_similar_mistakes_are_counted_beyond_chance():

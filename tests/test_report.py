@@ -70,12 +70,12 @@ def test_only_what_stands_between_the_markers_is_replaced():
 
 
 def test_the_headline_names_the_single_changes_that_move_accuracy():
-    row = {"model": "vgg10", "base": "improved", "seeds": 3}
+    row = {"model": "vgg10", "base": "short-base", "seeds": 3}
     changes = [("less", -2.0, -3.0, -1.0), ("noise", 1.0, -1.0, 3.0), ("more", 1.0, 0.5, 1.5)]
     rows = [dict(row, changes=name, test=x, low=low, high=high) for name, x, low, high in changes]
     alone = dict(row, seeds=1, changes="alone", test=9.0, low=np.nan, high=np.nan)
     told = _single_changes(pd.DataFrame([alone, *reversed(rows)]))
     assert told.startswith("Of 3 single changes") and " 2 move " in told
-    assert told.endswith("VGG-10, improved: less −2.0, more +1.0.")
+    assert told.endswith("VGG-10 (base, 10 epochs a phase, 20,000 images): less −2.0, more +1.0.")
     assert _single_changes(pd.DataFrame([alone])) == ""
     assert _single_changes(pd.DataFrame()) == ""

@@ -82,7 +82,9 @@ def conclusion_rows(found: list[Result], variants: list[Result]) -> pd.DataFrame
         variants: results of the ablations and their bases; may hold other rows too.
     """
     effects = results.effects(variants)
-    rows = [_row(claim.words, _measure(claim, effects), claim.claims_more) for claim in CLAIMS]
+    rows = [
+        _row(claim.words, _measure(claim, effects, variants), claim.claims_more) for claim in CLAIMS
+    ]
     rows.insert(5, _row("Mistakes are mostly among similar classes", _similar_mistakes(found)))
     return pd.DataFrame(rows)
 
@@ -100,10 +102,12 @@ def _row(claim: str, measured: Measured, claims_more: bool = True) -> dict[str, 
     }
 
 
-def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
+def _measure(claim: Claim, effects: pd.DataFrame, variants: list[Result]) -> Measured:
     recipe = recipes.select(claim.model, [claim.recipe])[0]
     base = recipes.select(claim.model, [recipe.variant_of])[0]
-    words = f"{recipe.changes}, against {base.name}"
+    # What is for the claim comes first, as in the difference.
+    pair = (recipe.changes, base.name) if claim.claims_more else (base.name, recipe.changes)
+    words = f"{pair[0]}, against {pair[1]}"
     spread = "; how far validation accuracy strays from its trend, last third of the epochs"
     figure = spread if claim.figure == "spread" else ""
     here = (
@@ -114,14 +118,29 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     if not np.any(here):
         return Measured(f"{words} ({base.changes}){figure}")
     row = effects[here].iloc[0]
-    words += (
-        f"{figure}; {row['seeds']} seeds, {row['epochs']} epochs, {row['train_images']:,} images"
-    )
+    records = [
+        result.record
+        for result in variants
+        if (result.record["model"], result.record["recipe"]) == (claim.model, claim.recipe)
+    ]
+    epochs = " + ".join(str(phase["requested"]) for phase in records[0]["epochs"]["phases"])
+    words += f"{figure}; {row['seeds']} seeds, {epochs} epochs, {row['train_images']:,} images"
+    if recipe.phases[0].early_stopping > base.phases[0].early_stopping and not _acted(records):
+        return Measured(f"{words}: too few for the callbacks to act")
     if claim.figure == "spread":
         value, low, high = row["spread"] - row["base_spread"], row["spread_low"], row["spread_high"]
     else:
         value, low, high = row["test"], row["images_low"], row["images_high"]
     return Measured(words, value, None if np.isnan(low) else (low, high))
+
+
+def _acted(records: list[dict]) -> bool:
+    """Whether early stopping or a lower learning rate on a plateau ever came about."""
+    return any(
+        record["epochs"]["run"] < record["epochs"]["requested"]
+        or len(set(record["history"]["learning_rate"])) > 1
+        for record in records
+    )
 
 
 def _similar_mistakes(found: list[Result]) -> Measured:

@@ -288,7 +288,7 @@ def describe_results(found: list[Result]) -> str:
         short_line(found),
         *_transfer_lines(found),
         *mark_lines(found),
-        "An interval covers the choice of test images where a row was trained once, and the choice of "
+        "An interval in this table covers the choice of test images where a row was trained once, and the choice of "
         "seeds, for their mean, where it was trained several times: the two kinds are not comparable. "
         "*Gap* is training minus validation accuracy, in percentage points, of the epoch whose weights "
         "were kept; training accuracy is averaged over the epoch with any augmentation and dropout "

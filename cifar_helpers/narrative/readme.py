@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from cifar_helpers import models, results
+from cifar_helpers import models, recipes, results
 from cifar_helpers.narrative.ablations import clear_effects
 from cifar_helpers.narrative.answers import study_lines
 from cifar_helpers.narrative.closer import run_arguments
@@ -55,7 +55,7 @@ def _single_changes(effects: pd.DataFrame) -> str:
     if clear.empty:
         return ""
     told = [
-        f"{models.model_label(model)}, {base}: "
+        f"{models.model_label(model)} ({_in_words(model, base)}): "
         + ", ".join(f"{row.changes} {points(row.test)}" for row in group.itertuples())
         for (model, base), group in clear.groupby(["model", "base"], sort=False)
     ]
@@ -66,6 +66,12 @@ def _single_changes(effects: pd.DataFrame) -> str:
     )
 
 
+def _in_words(model: str, name: str) -> str:
+    """A base of ablations: a row of the study by its name, another by what it is."""
+    base = recipes.select(model, [name])[0]
+    return base.changes if base.variant_of else name
+
+
 def _claims(found: list[Result], variants: list[Result]) -> str:
     """What became of the conclusions and next steps of the study that is rebuilt."""
     claims = conclusion_rows(found, variants)
@@ -73,10 +79,14 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
         "What the study that is rebuilt concluded and proposed. A claim that names a cause is tested "
         "by changing that one thing ([notebook 5](notebooks/05_comparison.ipynb) says how) in a "
         "recipe cut short: *short-base* and *short-improved* are the model's recipes base and improved "
-        "with fewer epochs and images, *with-callbacks* is short-base with the callbacks. A "
-        "verdict holds for the epochs and images that are named; longer trainings may decide otherwise. "
-        "A difference above zero is for the claim:\n\n"
-        + results.to_markdown(claims, bold=["verdict"])
+        "with fewer epochs and images, in float32, the transfer one, which fine-tunes every layer, at "
+        "96 pixels; *with-callbacks* is short-base with the callbacks. Only without ImageNet weights "
+        "two things change: batch norms cannot keep the statistics of random weights, so they are "
+        "trained too. A verdict holds for the epochs and images that are named; longer trainings may "
+        "decide otherwise. A difference above zero is for the claim; its interval covers seeds and "
+        "test images, that of stability the seeds alone, that of mistakes the test images alone. "
+        "*Supported*: the whole interval lies above zero; *contradicted*: below; *undecided*: it holds "
+        "zero:\n\n" + results.to_markdown(claims, bold=["verdict"])
     )
 
 
