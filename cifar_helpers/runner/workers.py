@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from cifar_helpers import hardware
 from cifar_helpers.errors import UserError
 from cifar_helpers.files import replace_file
+from cifar_helpers.hardware import versions
 from cifar_helpers.runner.cluster import Shipment, make_shipment, train_there
 from cifar_helpers.runner.processes import end_on_interruption, one_process
 from cifar_helpers.runner.trainings import Training, train_here
@@ -158,7 +159,7 @@ def open_workers(
 
 def _check_versions(client: Any) -> None:
     """Refuse workers that would compute something else."""
-    own = hardware.versions()
+    own = versions()
     wanted = {name: own[name] for name in DECIDING if name in own}
     for worker, found in client.run(hardware.versions, on_error="return").items():
         if isinstance(found, Exception):
