@@ -20,7 +20,8 @@ def _hash_of(record: dict, recipe: recipes.Recipe, **options) -> str:
         "split_seed": 0,
         "train_images": dataset["train_images"],
         "validation_images": dataset["validation_images"],
-        "weights": backbone["sha256"] if backbone else None,
+        # Random weights have no checksum: the backbone's name stands for them.
+        "weights": (backbone["sha256"] or backbone["backbone"]) if backbone else None,
         "precision": record["precision"],
     }
     return recipes.parameters_hash(recipe, **{**values, **options})
