@@ -272,12 +272,14 @@ def _at(row: Recipe, name: str, epochs: int, images: int, **changes: Any) -> Rec
 
 _BASELINE = _row("baseline_cnn", "improved")
 _VGG = _at(_row("vgg10", "base"), "short-base", 10, 20_000)
-_VGG_CALLBACKS = variant(
-    _VGG,
-    "with-callbacks",
-    phase={"early_stopping": 5, "reduce_on_plateau": 2},
-    changes="+ early stopping, lower learning rate on a plateau",
-)
+_CALLBACKS: dict[str, Any] = {
+    "phase": {"early_stopping": 5, "reduce_on_plateau": 2},
+    "changes": "+ early stopping, lower learning rate on a plateau",
+}
+_VGG_CALLBACKS = variant(_VGG, "with-callbacks", **_CALLBACKS)
+# In ten epochs no callback acts: fewer images and more epochs overfit, so that they do.
+_VGG_LONG = _at(_row("vgg10", "base"), "long-base", 40, 10_000)
+_VGG_LONG_CALLBACKS = variant(_VGG_LONG, "long-callbacks", **_CALLBACKS)
 _VGG_IMPROVED = _at(_row("vgg10", "improved"), "short-improved", 10, 20_000)
 _RESNET = _at(_row("resnet20", "improved"), "short-improved", 10, 20_000)
 _TRANSFER = _at(_row("transfer", "improved"), "short-improved", 5, 10_000, image_size=96)
@@ -306,6 +308,8 @@ ABLATIONS: tuple[Recipe, ...] = (
         augmentation="reference",
         changes="+ rotation, shift, zoom, flip",
     ),
+    _VGG_LONG,
+    _VGG_LONG_CALLBACKS,
     variant(
         _VGG,
         "one-convolution",

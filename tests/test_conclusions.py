@@ -78,7 +78,7 @@ def test_a_verdict_is_on_the_side_of_the_measured_difference(claim, holds):
 def test_callbacks_that_never_acted_are_not_tested():
     variants = [
         _made("vgg10", name, base, seed, 100 + seed, rate=1e-3)
-        for name, base in (("with-callbacks", "short-base"), ("short-base", "base"))
+        for name, base in (("long-callbacks", "long-base"), ("long-base", "base"))
         for seed in range(3)
     ]
     row = _table(PUBLISHED, variants).loc["Callbacks help"]

@@ -44,7 +44,7 @@ class Measured(NamedTuple):
 
 CLAIMS = (
     Claim("Deeper convolution blocks help", "vgg10", "one-convolution", False),
-    Claim("Callbacks help", "vgg10", "with-callbacks", True),
+    Claim("Callbacks help", "vgg10", "long-callbacks", True),
     Claim("Augmentation helps", "vgg10", "with-augmentation", True),
     Claim("Skip connections make training more stable", "resnet20", "plain-20", True, "spread"),
     Claim("Learning from ImageNet helps", "transfer", "random-weights", False),
