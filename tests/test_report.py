@@ -76,6 +76,8 @@ def test_the_headline_names_the_single_changes_that_move_accuracy():
     alone = dict(row, seeds=1, changes="alone", test=9.0, low=np.nan, high=np.nan)
     told = _single_changes(pd.DataFrame([alone, *reversed(rows)]))
     assert told.startswith("Of 3 single changes") and " 2 move " in told
-    assert told.endswith("VGG-10 (base, 10 epochs a phase, 20,000 images): less −2.0, more +1.0.")
+    assert (
+        "each model, in points: VGG-10 (base, 10 epochs a phase, 20,000 images): less −2.0." in told
+    )
     assert _single_changes(pd.DataFrame([alone])) == ""
     assert _single_changes(pd.DataFrame()) == ""
