@@ -390,52 +390,76 @@ def test_the_gap_is_that_of_the_epoch_whose_weights_were_kept(finished):
     assert results.format_table([kept], ["gap"]).loc[0, "gap"] == "−7.0"
 
 
-def test_the_kept_gap_of_a_first_edition_record_comes_from_its_history():
-    (result,) = [result for result in PUBLISHED if result.record["recipe"] == "callbacks"]
-    history, best = result.record["history"], result.record["epochs"]["best"]
-    assert best == 25 and len(history["accuracy"]) == 30
-    gap = 100 * (history["accuracy"][24] - history["val_accuracy"][24])
-    assert results.kept_gap(result.record) == pytest.approx(gap)
+def test_the_kept_gap_of_a_first_edition_record_comes_from_its_history(finished):
+    _, _, result = finished
+    record = deepcopy(result.record)
+    del record["kept_epoch"]
+    record["epochs"]["best"] = 1
+    record["history"] |= {"accuracy": [0.5, 0.9], "val_accuracy": [0.4, 0.6]}
+    assert results.kept_gap(record) == pytest.approx(10)
 
 
 def test_beside_the_original_gap_stands_that_of_the_last_epoch():
-    columns = ["gap", "original gap"]
-    table = results.format_table([r for r in PUBLISHED if r.record["model"] == "vgg10"], columns)
-    assert table.loc[1].tolist() == ["+7.2", "+7.4 (here +8.8)"]
-    assert table.loc[3].tolist() == ["+2.5", "–"]
+    gaps = {"kept_epoch": {"epoch": 1, "overfitting_gap": 7.2}, "overfitting_gap": 8.8}
+    rows = {(r.record["model"], r.record["recipe"]): r for r in PUBLISHED}
+    found = [_other(rows["vgg10", name], **gaps) for name in ("callbacks", "improved")]
+    table = results.format_table(found, ["gap", "original gap"])
+    assert table.to_numpy().tolist() == [["+7.2", "+7.4 (here +8.8)"], ["+7.2", "–"]]
 
 
 # One table, three outputs
 
 
-def test_the_three_outputs_show_the_same_text(capsys):
-    found = [result for result in PUBLISHED if result.record["model"] == "vgg10"]
+def test_the_three_outputs_show_the_same_text(finished, capsys):
+    _, _, result = finished
+    about = {"test": {"accuracy": 0.785, "loss": 0.6}, "test_accuracy_interval": [0.777, 0.793]}
+    gaps = {"kept_epoch": {"epoch": 2, "overfitting_gap": 3.4}}
+    found = [_other(result, recipe="best", **about, **gaps)]
     columns = ["recipe", "test accuracy", "95 % interval", "gap"]
     table = results.format_table(found, columns)
     markdown = results.to_markdown(table, bold=["gap"]).splitlines()
     assert markdown[0] == "| recipe | test accuracy | 95 % interval | gap |"
-    assert markdown[2] == "| base | 78.5 % | 77.7 – 79.3 (test images) | **+3.4** |"
+    assert markdown[2] == "| best | 78.5 % | 77.7 – 79.3 (test images) | **+3.4** |"
     rows = results.index_rows(found)
     assert [rows[0][name] for name in columns] == [
-        "base",
+        "best",
         "78.5 %",
         "77.7 – 79.3 (test images)",
         "+3.4",
     ]
     results.print_table(rows, ["recipe", "test accuracy", "nothing of the kind"])
-    assert capsys.readouterr().out.split("\n")[2].split() == ["base", "78.5", "%"]
+    assert capsys.readouterr().out.split("\n")[2].split() == ["best", "78.5", "%"]
     results.print_table([], columns)
     assert capsys.readouterr().out == ""
 
 
-def test_merged_columns_hold_what_they_name():
+def test_merged_columns_hold_what_they_name(finished):
+    _, _, result = finished
+    network = {
+        "model": "transfer",
+        "backbone": {"backbone": "efficientnet-lite0"},
+        "image_size": 128,
+    }
+    epochs = {"requested": 40, "run": 30, "best": 30, "phases": []}
+    took = {"seconds": {"train": 780.0, "per_epoch": 19.5}, "precision": "float32"}
+    found = [_other(result, **network, recipe="improved", epochs=epochs, **took)]
     columns = ["network, recipe", "training images", "epochs, time, precision"]
-    table = results.format_table([r for r in PUBLISHED if r.record["model"] == "transfer"], columns)
-    assert table.loc[0].tolist() == [
-        "EfficientNet-Lite0, 96px (adapted, earlier rule)",
-        "40,000 at 96 px",
-        "40/40, 13 min, float32",
+    images = f"{result.record['dataset']['train_images']:,} at 128 px"
+    assert results.format_table(found, columns).loc[0].tolist() == [
+        "EfficientNet-Lite0, improved",
+        images,
+        "30/40, 13 min, float32",
     ]
+
+
+def test_seeds_that_stopped_at_different_epochs_say_so(finished):
+    _, _, result = finished
+    several = [
+        _other(result, seed=seed, epochs={"requested": 50, "run": run, "best": 9, "phases": []})
+        for seed, run in enumerate((33, 30, 41))
+    ]
+    assert results.results_table(several).loc[0, "epochs"] == "30–41/50"
+    assert results.results_table(several[:1]).loc[0, "epochs"] == "33/50"
 
 
 def test_published_columns_are_left_out_where_no_row_has_a_published_figure(finished):

@@ -125,7 +125,7 @@ def _table_row(group: list[Result]) -> dict:
         "image_size": first["image_size"],
         "train_images": first["dataset"]["train_images"],
         "precision": first["precision"].removeprefix("mixed_"),
-        "epochs": "/".join(str(first["epochs"][name]) for name in ("run", "requested")),
+        "epochs": f"{_epochs_run(records)}/{first['epochs']['requested']}",
         "seeds": len(records),
         "accuracy": mean(accuracies),
         "low": low,
@@ -140,6 +140,12 @@ def _table_row(group: list[Result]) -> dict:
         "reference_epochs": published.epochs,
         "reference_backbone": published.backbone if published.backbone != backbone else "",
     }
+
+
+def _epochs_run(records: list[dict]) -> str:
+    """The epochs that the seeds of a row ran for; early stopping ends them at different ones."""
+    run = [record["epochs"]["run"] for record in records]
+    return "–".join(map(str, sorted({min(run), max(run)})))
 
 
 def row_label(result: Result) -> str:
