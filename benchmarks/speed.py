@@ -4,7 +4,7 @@ Variants of the same work alternate, round after round, and ratios are taken wit
 a machine that is shared or warms up does not favour one of them. PyTorch takes part where it is
 installed (`pip install -e ".[benchmarks]"`). `--quick` compares trainings alone, in under four
 minutes; everything takes about half an hour. What is measured replaces what this machine's entry of
-the JSON held of it; `--readme` measures nothing and writes the JSON into the README.
+the JSON held of it; `--page` measures nothing and writes the JSON into docs/speed.md.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 
+import page
 import parts
-import readme
 from timing import Work, alternate, ratio
 from variants import ours, stock
 from works import TASKS, Task, Worker
@@ -55,11 +55,11 @@ def main() -> None:
         "--quick", action="store_true", help="few rounds of training, without torch.compile"
     )
     parser.add_argument("--out", type=Path, default=JSON, help="where the JSON goes")
-    parser.add_argument("--readme", action="store_true", help="put the JSON into the README")
+    parser.add_argument("--page", action="store_true", help="put the JSON into docs/speed.md")
     arguments = parser.parse_args()
     machines = json.loads(arguments.out.read_text("utf-8")) if arguments.out.exists() else {}
-    if arguments.readme:
-        readme.write(machines)
+    if arguments.page:
+        page.write(machines)
         return
     if arguments.quick:
         arguments.parts, arguments.rounds = ["training"], 3

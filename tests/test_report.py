@@ -23,12 +23,12 @@ def test_the_readmes_results_are_those_of_the_records(published):
     assert report.with_results(readme, published) == readme
 
 
-def test_the_readmes_speeds_are_those_that_were_measured(monkeypatch):
+def test_the_speeds_on_their_page_are_those_that_were_measured(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    section = importlib.import_module("readme").section
+    section = importlib.import_module("page").section
     measured = json.loads((ROOT / "benchmarks" / "speed.json").read_text(encoding="utf-8"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.with_section(readme, "speed", section(measured)) == readme
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert report.with_section(page, "speed", section(measured)) == page
 
 
 def test_the_projection_is_of_the_records(published):
@@ -70,14 +70,15 @@ def test_only_what_stands_between_the_markers_is_replaced():
 
 
 def test_the_headline_names_the_single_changes_that_move_accuracy():
-    row = {"model": "vgg10", "base": "short-base", "seeds": 3}
+    row = {"model": "vgg10", "base": "short-base", "seeds": 3, "same_training": False}
     changes = [("less", -2.0, -3.0, -1.0), ("noise", 1.0, -1.0, 3.0), ("more", 1.0, 0.5, 1.5)]
     rows = [dict(row, changes=name, test=x, low=low, high=high) for name, x, low, high in changes]
     alone = dict(row, seeds=1, changes="alone", test=9.0, low=np.nan, high=np.nan)
     told = _single_changes(pd.DataFrame([alone, *reversed(rows)]))
-    assert told.startswith("Of 3 single changes") and " 2 move " in told
+    assert told.startswith("3 changes of a recipe") and "In 2, the 95 % interval" in told
     assert (
-        "each model, in points: VGG-10 (base, 10 epochs a phase, 20,000 images): less −2.0." in told
+        "each network, in points: VGG-10 (base, 10 epochs a phase, 20,000 images): less −2.0."
+        in told
     )
     assert _single_changes(pd.DataFrame([alone])) == ""
     assert _single_changes(pd.DataFrame()) == ""

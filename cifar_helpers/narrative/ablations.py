@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.data import Splits
 from cifar_helpers.narrative.html import bullets
-from cifar_helpers.text import points, points_interval
+from cifar_helpers.text import count, percent, points, points_interval
 
 _WORDS = {
     "supported": "",
@@ -38,8 +38,9 @@ def plot_effects(model: str, out: str, splits: Splits) -> Figure | Markdown:
             "is shown for the toy set.*"
         )
     if rows.empty:
-        return Markdown(f"*No ablation has records yet.* {_command(model)}")
-    return plotting.effects(rows)
+        return Markdown(f"*No ablation has records yet.* {_command(model, rows)}")
+    acted = rows[~rows["same_training"]]
+    return plotting.effects(acted) if len(acted) else Markdown("*No change ever acted.*")
 
 
 def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
@@ -47,21 +48,35 @@ def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
     rows = effect_rows(model, out, splits)
     if rows.empty or not splits.source.real:
         return Markdown("")
-    lines = [_line(row) for row in rows.sort_values("test").to_dict("records")]
+    parts = []
+    for base, group in rows.groupby("base", sort=False):
+        first = group.sort_values("seeds").iloc[-1]
+        about = f"{first['epochs']} epochs, {count(first['train_images'])} images"
+        lines = [_line(row) for row in group.sort_values("test").to_dict("records")]
+        parts.append(
+            f"Against *{base}* ({about}), which has {percent(first['base_test'])}:\n\n"
+            + bullets(lines).data
+        )
     if missing := untested(model, rows):
         listed = sum(map(_has_effect, _ablations(model)))
-        lines.append(f"{len(missing)} of {listed} ablations have no records. {_command(model)}")
-    about = (
+        parts.append(
+            f"{len(missing)} of {listed} ablations have no records. {_command(model, rows)}"
+        )
+    intervals = (
         "A dot is the mean difference from the unchanged recipe over the seeds that both were trained "
         "with; its line is the 95 % interval of that mean (Student's t, paired by seed)."
     )
-    return Markdown(f"{about}\n\n{bullets(lines).data}")
+    return Markdown("\n\n".join([intervals, *parts]))
 
 
 def clear_effects(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those rows of `results.effects` whose interval over seeds leaves out zero, losses first."""
+    """Those rows of `results.effects` whose interval over seeds leaves out zero, losses first.
+
+    A change that never acted is not among them.
+    """
     if rows.empty:
         return rows
+    rows = rows[~rows["same_training"]]
     verdicts = [metrics.verdict(pair) for pair in rows[["low", "high"]].itertuples(index=False)]
     clear = [verdict in ("supported", "contradicted") for verdict in verdicts]
     return rows[clear].sort_values("test")
@@ -81,9 +96,9 @@ def _line(row: dict) -> str:
         else ""
     )
     verdict = _WORDS[metrics.verdict(interval)]
-    return (
-        f"**{row['changes']}**, against {row['base']}: {points(row['test'])} points{over}{verdict}."
-    )
+    never = "never acted, the epochs are the base's; keeping another one gives "
+    acted = never if row["same_training"] else ""
+    return f"**{row['changes']}**: {acted}{points(row['test'])} points{over}{verdict}."
 
 
 def _ablations(model: str) -> list[recipes.Recipe]:
@@ -96,10 +111,13 @@ def _has_effect(row: recipes.Recipe) -> bool:
     return bases[row.variant_of].train_images == row.train_images
 
 
-def _command(model: str) -> str:
+def _command(model: str, rows: pd.DataFrame) -> str:
+    """What trains the ablations, on the backbone of those that have records."""
     number = models.MODELS[model].number
     trainings = len(_ablations(model)) * len(recipes.ABLATION_SEEDS)
+    known = [name for name in rows["backbone"].unique() if name] if len(rows) else []
+    backbone = f" --backbone {known[0]}" if known else ""
     return (
-        f"`python run_all.py --notebooks {number} --recipes ablations --precision float32` trains "
-        f"every ablation with {len(recipes.ABLATION_SEEDS)} seeds: {trainings} trainings in all."
+        f"`python run_all.py --notebooks {number} --recipes ablations --precision float32{backbone}` "
+        f"trains every ablation with {len(recipes.ABLATION_SEEDS)} seeds: {trainings} trainings in all."
     )

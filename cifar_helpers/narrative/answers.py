@@ -40,15 +40,19 @@ def _recipes_part(groups: list[list[Result]]) -> str:
     if first["recipe"] == last["recipe"] or first["image_size"] != last["image_size"]:
         return ""
     rows = [groups[0], best]
-    images = [record["dataset"]["train_images"] for record in (first, last)]
-    more = (
-        f" Part of that may come from training on {count(images[1])} images in place of "
-        f"{count(images[0])}."
-    )
+    told = [
+        f"{what} {now:,} {unit} in place of {before:,}"
+        for what, unit, (before, now) in (
+            ("on", "images", [record["dataset"]["train_images"] for record in (first, last)]),
+            ("for", "epochs", [record["epochs"]["requested"] for record in (first, last)]),
+        )
+        if now != before
+    ]
+    more = f" Part of that may come from training {listed(told)}." if told else ""
     return (
         f"The way the same network is trained, from **{first['recipe']}** to **{last['recipe']}**, "
         f"is worth {_difference(*rows)}: from {percent(_mean(rows[0]))} to "
-        f"{percent(_mean(rows[1]))}.{more if images[0] != images[1] else ''}"
+        f"{percent(_mean(rows[1]))}.{more}"
     )
 
 
@@ -154,7 +158,7 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
     if rows.empty:
         told = "No ablation has been trained yet, so no single change can be credited."
     elif clear:
-        told = f"Single changes whose effect is beyond that of the seeds: {'; '.join(clear)}."
+        told = f"Single changes whose interval over seeds leaves out zero: {'; '.join(clear)}."
     else:
         several = int((rows["seeds"] > 1).sum())
         told = (
@@ -228,23 +232,22 @@ def _label(group: list[Result]) -> str:
 
 
 def _decided_by_recipes(groups: list[list[Result]], chosen: list[list[Result]]) -> str:
-    """How far the recipe alone moves each network that stays the same."""
-    moved, more = [], False
+    """How far its rows, from the weakest to the best, are apart for each network of our own."""
+    moved = []
     for best in chosen:
         record = best[0].record
         rows = [each for each in groups if each[0].record["model"] == record["model"]]
         if len(rows) > 1 and not record["backbone"]:
             worst = min(rows, key=_mean)
             gain = 100 * (_mean(best) - _mean(worst))
-            moved.append(f"{models.model_label(record['model'])} by {gain:.1f}")
-            sizes = [group[0].record["dataset"]["train_images"] for group in (worst, best)]
-            more |= sizes[0] < sizes[1]
+            epochs = [group[0].record["epochs"]["requested"] for group in (worst, best)]
+            about = f" ({epochs[0]} and {epochs[1]} epochs)" if epochs[0] != epochs[1] else ""
+            moved.append(f"{models.model_label(record['model'])} {gain:.1f}{about}")
     if not moved:
         return ""
-    images = ", and in part the number of training images," if more else ""
     return (
-        f"The way it is trained{images} moves one and the same network far, in points: "
-        f"{listed(moved)}."
+        "Recipe, epochs and number of training images together set a network's weakest and best row "
+        f"far apart, in points: {listed(moved)}."
     )
 
 

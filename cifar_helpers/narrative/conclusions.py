@@ -45,7 +45,7 @@ class Measured(NamedTuple):
 CLAIMS = (
     Claim("Deeper convolution blocks help", "vgg10", "one-convolution", False),
     Claim("Callbacks help", "vgg10", "long-callbacks", True),
-    Claim("Augmentation helps", "vgg10", "with-augmentation", True),
+    Claim("Augmentation helps (rotation, shift, zoom, flip)", "vgg10", "with-augmentation", True),
     Claim("Skip connections make training more stable", "resnet20", "plain-20", True, "spread"),
     Claim("Learning from ImageNet helps", "transfer", "random-weights", False),
     Claim("Next step: stronger augmentation helps", "vgg10", "cutout", True),
@@ -118,29 +118,16 @@ def _measure(claim: Claim, effects: pd.DataFrame, variants: list[Result]) -> Mea
     if not np.any(here):
         return Measured(f"{words} ({base.changes}){figure}")
     row = effects[here].iloc[0]
-    records = [
-        result.record
-        for result in variants
-        if (result.record["model"], result.record["recipe"]) == (claim.model, claim.recipe)
-    ]
-    epochs = " + ".join(str(phase["requested"]) for phase in records[0]["epochs"]["phases"])
-    words += f"{figure}; {row['seeds']} seeds, {epochs} epochs, {row['train_images']:,} images"
-    if recipe.phases[0].early_stopping > base.phases[0].early_stopping and not _acted(records):
-        return Measured(f"{words}: too few for the callbacks to act")
+    words += (
+        f"{figure}; {row['seeds']} seeds, {row['epochs']} epochs, {row['train_images']:,} images"
+    )
+    if row["same_training"]:
+        return Measured(f"{words}: too few for the change to act")
     if claim.figure == "spread":
         value, low, high = row["spread"] - row["base_spread"], row["spread_low"], row["spread_high"]
     else:
         value, low, high = row["test"], row["images_low"], row["images_high"]
     return Measured(words, value, None if np.isnan(low) else (low, high))
-
-
-def _acted(records: list[dict]) -> bool:
-    """Whether early stopping or a lower learning rate on a plateau ever came about."""
-    return any(
-        record["epochs"]["run"] < record["epochs"]["requested"]
-        or len(set(record["history"]["learning_rate"])) > 1
-        for record in records
-    )
 
 
 def _similar_mistakes(found: list[Result]) -> Measured:

@@ -50,7 +50,9 @@ def _headline(found: list[Result]) -> list[str]:
 
 def _single_changes(effects: pd.DataFrame) -> str:
     """What the ablations show in all, from rows of `results.effects`."""
-    several = effects[effects["seeds"] > 1] if len(effects) else effects
+    if effects.empty:
+        return ""
+    several = effects[(effects["seeds"] > 1) & ~effects["same_training"]]
     clear = clear_effects(several)
     if clear.empty:
         return ""
@@ -61,9 +63,10 @@ def _single_changes(effects: pd.DataFrame) -> str:
         for row in largest.itertuples()
     ]
     return (
-        f"Of {len(several)} single changes of a recipe, trained with the seeds of the unchanged one, "
-        f"{len(clear)} move test accuracy by more than the seeds do (about one in twenty would by "
-        f"chance). The largest of each model, in points: {'; '.join(told)}. Notebooks 1 to 4 show all."
+        f"{len(several)} changes of a recipe were trained with the seeds of the unchanged one. In "
+        f"{len(clear)}, the 95 % interval of the mean difference of test accuracy leaves out zero "
+        "(about one in twenty would by chance). The largest of these for each network, in points: "
+        f"{'; '.join(told)}. Notebooks 1 to 4 show all."
     )
 
 
@@ -77,18 +80,10 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
     """What became of the conclusions and next steps of the study that is rebuilt."""
     claims = conclusion_rows(found, variants)
     return (
-        "What the study that is rebuilt concluded and proposed. A claim that names a cause is tested "
-        "by changing that one thing ([notebook 5](notebooks/05_comparison.ipynb) says how) in a "
-        "recipe cut short: *short-base* and *short-improved* are the model's recipes base and improved "
-        "with fewer epochs and images, in float32, the transfer one, which fine-tunes every layer, at "
-        "96 pixels; *with-callbacks* is short-base with the callbacks, and *long-base* is base with more "
-        "epochs and a quarter of the images, so that the callbacks act. Only without ImageNet weights "
-        "two things change: batch norms cannot keep the statistics of random weights, so they are "
-        "trained too. A verdict holds for the epochs and images that are named; longer trainings may "
-        "decide otherwise. A difference above zero is for the claim; its interval covers seeds and "
-        "test images, that of stability the seeds alone, that of mistakes the test images alone. "
-        "*Supported*: the whole interval lies above zero; *contradicted*: below; *undecided*: it holds "
-        "zero:\n\n" + results.to_markdown(claims, bold=["verdict"])
+        "What the study that is rebuilt concluded and proposed, each claim tested by one switch in a "
+        "recipe cut short; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, the "
+        "intervals and the verdicts. A difference above zero speaks for the claim:\n\n"
+        + results.to_markdown(claims, bold=["verdict"])
     )
 
 
@@ -101,7 +96,7 @@ def commands_section(found: list[Result]) -> str:
             "row": shown["model"] + ", " + shown["recipe"],
             "command": [f"`run_all.py {run_arguments(group)}`" for group in groups],
             "on": ["; ".join(results.machines(group)) for group in groups],
-            "training takes, all seeds": [
+            "training, all seeds, without interruptions": [
                 duration(sum(results.training_seconds(result.record) for result in group))
                 for group in groups
             ],

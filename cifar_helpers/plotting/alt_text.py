@@ -70,6 +70,7 @@ def model_comparison(rows: pd.DataFrame) -> str:
         known = "" if pd.isna(row["low"]) else f" ({interval(row['low'], row['high'])} {over})"
         original = row["reference"]
         beside = "" if pd.isna(original) else f", original study {percent(original)}"
+        beside += " with another backbone" if row["reference_backbone"] else ""
         bars.append(f"{row['label']}: {percent(row['accuracy'])}{known}{beside}")
     return f"Test accuracy of each row, with its 95 % interval. {'; '.join(bars)}."
 

@@ -25,6 +25,7 @@ _OVER_SEEDS = {
 _OVER_IMAGES = {"label": "one seed: over test images", "ecolor": style.NEUTRAL, "elinewidth": 5}
 # A stroke hides neither the dot nor its interval.
 _ORIGINAL = {"marker": "|", "ls": "", "ms": 17, "mew": 2.5, "color": style.MISTAKE, "zorder": 4}
+_ANOTHER_BACKBONE = _ORIGINAL | {"marker": "d", "ms": 9, "mew": 1.5, "mfc": "none"}
 
 
 def model_comparison(rows: pd.DataFrame) -> Figure:
@@ -32,8 +33,9 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
 
     Args:
         rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `low`, `high`,
-            `seeds` (how many the interval is over; with 1 it is over test images) and `reference`;
-            one dot a row, from the top. NaN leaves out the interval or the mark.
+            `seeds` (how many the interval is over; with 1 it is over test images), `reference` and
+            `reference_backbone` ("" where that figure is of the row's own network); one dot a row,
+            from the top. NaN leaves out the interval or the mark.
     """
     labels = style.wrapped(rows["label"], 40)
     figure = style.new_figure(style.WIDTH, 1.2 + style.row_height(labels) * len(rows))
@@ -50,8 +52,13 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
         if (of_kind & np.isfinite(low)).any():
             middle, beside = accuracy[of_kind], sides[:, of_kind]
             axes.errorbar(middle, places[of_kind], xerr=beside, fmt="none", zorder=2, **bars)
-    if np.isfinite(reference).any():
-        axes.plot(reference, places, label="original study", **_ORIGINAL)
+    known, own = np.isfinite(reference), rows["reference_backbone"].to_numpy(str) == ""
+    for shown, label, mark in (
+        (known & own, "original study", _ORIGINAL),
+        (known & ~own, "original study, another backbone", _ANOTHER_BACKBONE),
+    ):
+        if shown.any():
+            axes.plot(reference[shown], places[shown], label=label, **mark)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     ends = np.nanmax([accuracy, high, reference], axis=0)
     beside = {"textcoords": "offset points", "va": "center", "size": style.SMALL}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cifar_helpers import metrics
 from cifar_helpers.results.store import Result, load_results, published
-from cifar_helpers.results.tables import by_experiment, row_label
+from cifar_helpers.results.tables import backbone_of, by_experiment
 
 
 def load_for_effects(out: str | Path, dataset: str) -> list[Result]:
@@ -30,19 +30,20 @@ def load_for_effects(out: str | Path, dataset: str) -> list[Result]:
 def effects(found: list[Result]) -> pd.DataFrame:
     """What each variant's change is worth, over the seeds that it and its base were trained with.
 
-    A variant's base is the recipe that it was made from, with the same images and precision.
+    A variant's base is the recipe that it was made from, with the same images, precision and backbone.
 
     Args:
         found: results of variants and their bases; others are passed over.
 
     Returns:
-        One row a variant whose base has a seed in common with it: model, recipe, base, label, changes,
-        seeds (how many in common), epochs (asked for) and train_images, then as differences of
-        accuracy, variant minus base, in percentage points: validation and test, `low` and `high` (of
-        test, over seeds) and `images_low` and `images_high` (over test images too), NaN for one seed;
+        One row a variant whose base has a seed in common with it: model, recipe, base, backbone, changes,
+        seeds (how many in common), epochs (asked for, of each phase, as text), train_images, base_test (the base's mean test
+        accuracy, a fraction) and same_training (whether all of its epochs went as the base's, so that
+        what it changes never acted), then as differences of accuracy, variant minus base, in
+        percentage points: test, `low` and `high` (of test, over seeds) and
+        `images_low` and `images_high` (over test images too), NaN for one seed;
         `spread` and `base_spread` (`late_spread`, mean over the seeds), `spread_low` and
-        `spread_high` (of their difference, over seeds), `seeds_spread` and `base_seeds_spread`
-        (standard deviation of validation accuracy over the seeds), in points.
+        `spread_high` (of their difference, over seeds), in points.
     """
     return pd.DataFrame([_effect(pairs) for pairs in beside_their_bases(found)])
 
@@ -63,6 +64,7 @@ def _is_base(base: dict, record: dict) -> bool:
         (base["model"], base["recipe"]) == (record["model"], record.get("variant_of"))
         and all(base["dataset"].get(name) == record["dataset"].get(name) for name in images)
         and base["precision"] == record["precision"]
+        and backbone_of(base) == backbone_of(record)
     )
 
 
@@ -86,9 +88,6 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
     low, high = test["seeds"] or nothing
     images_low, images_high = test["seeds_and_images"] or nothing
     records, base_records = ([result.record for result in each] for each in (variants, bases))
-    accuracies, base_accuracies = (
-        [record["validation"]["accuracy"] for record in each] for each in (records, base_records)
-    )
     spreads, base_spreads = (
         [late_spread(record) for record in each] for each in (records, base_records)
     )
@@ -99,12 +98,16 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "model": first["model"],
         "recipe": first["recipe"],
         "base": first["variant_of"],
-        "label": row_label(variants[0]),
+        "backbone": backbone_of(first),
         "changes": first["changes"],
         "seeds": len(pairs),
-        "epochs": first["epochs"]["requested"],
+        "epochs": " + ".join(str(phase["requested"]) for phase in first["epochs"]["phases"]),
         "train_images": first["dataset"]["train_images"],
-        "validation": 100 * float(np.mean(np.subtract(accuracies, base_accuracies))),
+        "base_test": float(np.mean([record["test"]["accuracy"] for record in base_records])),
+        "same_training": all(
+            record["history"]["loss"] == base["history"]["loss"]
+            for record, base in zip(records, base_records, strict=True)
+        ),
         "test": 100 * test["difference"],
         "low": 100 * low,
         "high": 100 * high,
@@ -114,8 +117,6 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "base_spread": float(np.mean(base_spreads)),
         "spread_low": spread_low,
         "spread_high": spread_high,
-        "seeds_spread": _spread_over_seeds(accuracies),
-        "base_seeds_spread": _spread_over_seeds(base_accuracies),
     }
 
 
@@ -132,7 +133,3 @@ def late_spread(record: dict) -> float:
     epochs = np.arange(len(last))
     away = last - np.polyval(np.polyfit(epochs, last, 1), epochs)
     return 100 * float(np.sqrt(np.sum(away**2) / (len(last) - 2)))
-
-
-def _spread_over_seeds(accuracies: list[float]) -> float:
-    return 100 * float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else math.nan

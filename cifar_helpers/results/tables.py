@@ -108,7 +108,7 @@ def _table_row(group: list[Result]) -> dict:
     accuracies = [record["test"]["accuracy"] for record in records]
     interval = metrics.seeds_interval(accuracies)
     low, high = np.clip(interval or first["test_accuracy_interval"], 0, 1).tolist()
-    backbone = _backbone(first)
+    backbone = backbone_of(first)
 
     def mean(values) -> float:
         return float(np.mean(list(values)))
@@ -151,14 +151,15 @@ def _epochs_run(records: list[dict]) -> str:
 def row_label(result: Result) -> str:
     """Network and recipe; the image size is said where it is not the recipe's own."""
     record, recipe = result.record, result.recipe
-    backbone = _backbone(record)
+    backbone = backbone_of(record)
     label = f"{backbone_label(backbone) or model_label(record['model'])}, {record['recipe']}"
     size = record["image_size"]
     known = not backbone or (recipe and recipe.image_size == size)
     return label if known else f"{label} at {size} px"
 
 
-def _backbone(record: dict) -> str:
+def backbone_of(record: dict) -> str:
+    """The backbone that a record names, "" for none."""
     return (record["backbone"] or {}).get("backbone", "")
 
 
@@ -201,7 +202,7 @@ def _is_adapted(result: Result) -> bool:
     """Whether the published recipe was changed for the backbone."""
     row = result.recipe
     published = row.reference.backbone if row and row.reference else ""
-    return bool(published) and published != _backbone(result.record)
+    return bool(published) and published != backbone_of(result.record)
 
 
 def _published_figures(result: Result) -> recipes.Reference | None:

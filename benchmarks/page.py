@@ -1,4 +1,4 @@
-"""The README's section on speed, made from the JSON."""
+"""The page on speed, docs/speed.md, made from the JSON."""
 
 import statistics
 from pathlib import Path
@@ -9,15 +9,15 @@ from works import TASKS
 from cifar_helpers import files
 from cifar_helpers.runner import report
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "speed.md"
 LETTERS = "ABCDEFGHIJ"  # of the machines
 MISSING = "–"
 
 
 def write(machines: dict) -> None:
-    """Put the section into the README."""
-    text = README.read_text(encoding="utf-8")
-    files.write_text(README, report.with_section(text, "speed", section(machines)))
+    """Put the section into the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    files.write_text(PAGE, report.with_section(text, "speed", section(machines)))
 
 
 def section(machines: dict) -> str:
@@ -45,9 +45,10 @@ def section(machines: dict) -> str:
 
 def _name(letter: str, name: str, entry: dict) -> str:
     versions = entry["versions"]
-    pytorch = versions.get("torch", "").split("+")[0] or "none"
-    text = f"- **{letter}**: {name}; TensorFlow {versions['tensorflow']}, Keras {versions['keras']}"
-    return f"{text}, PyTorch {pytorch}. {entry.get('note', '')}".rstrip()
+    packages = [f"TensorFlow {versions['tensorflow']}", f"Keras {versions['keras']}"]
+    if "torch" in versions:
+        packages.append(f"PyTorch {versions['torch'].split('+')[0]}")
+    return f"- **{letter}**: {name}; {', '.join(packages)}. {entry.get('note', '')}".rstrip()
 
 
 def _table(lines: list[list[str]]) -> str:
