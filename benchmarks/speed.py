@@ -11,7 +11,7 @@ import argparse
 import json
 import statistics
 from functools import partial
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 import page
@@ -81,10 +81,7 @@ def this_machine() -> tuple[str, dict]:
     """A readable name that tells processors apart, and what is computed with."""
     found = hardware.describe_hardware()
     name = hardware.hardware_label(found)
-    versions = hardware.versions()
-    if util.find_spec("torch"):
-        versions["torch"] = metadata.version("torch")
-    return name, {"hardware": found, "versions": versions}
+    return name, {"hardware": found, "versions": hardware.versions()}
 
 
 # Training

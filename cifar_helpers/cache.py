@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import pooch
 
 from cifar_helpers import files
-from cifar_helpers.errors import user_path
+from cifar_helpers.errors import UserError, user_path
 
 LIMIT = 8e9  # bytes
 # A partial file that was not written to for as long is one of a process that was killed.
@@ -108,15 +109,23 @@ def clear() -> int:
     return before - _size()
 
 
-def main() -> None:
-    """The command line: how large the cache is, and a way to empty it."""
+def main() -> int:
+    """The command line: how large the cache is, and a way to empty it; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m cifar_helpers.cache", description=main.__doc__)
     parser.add_argument("--clear", action="store_true", help="remove everything")
-    if parser.parse_args().clear:
-        print(f"{clear() / 1e6:,.0f} MB removed.")
-        return
-    print(f"{len(_files())} files, {_size() / 1e6:,.0f} MB of at most {LIMIT / 1e6:,.0f} MB.")
+    asked = parser.parse_args()
+    try:
+        if asked.clear:
+            print(f"{clear() / 1e6:,.0f} MB removed.")
+        else:
+            print(
+                f"{len(_files())} files, {_size() / 1e6:,.0f} MB of at most {LIMIT / 1e6:,.0f} MB."
+            )
+    except UserError as error:
+        print(f"cache: error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

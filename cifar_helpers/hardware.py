@@ -5,7 +5,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("tensorflow", "keras", "numpy", "jax", "papermill", "cifar-helpers")
+PACKAGES = ("tensorflow", "keras", "numpy", "jax", "torch", "papermill", "cifar-helpers")
 
 
 def describe_hardware() -> dict:
@@ -101,6 +101,10 @@ def _accelerators(backend: str) -> list[str]:
         import jax
 
         return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    if backend == "torch":
+        import torch
+
+        return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     if backend == "tensorflow":
         import tensorflow as tf
 

@@ -253,13 +253,17 @@ def variant(
     plain = {"group": "", "explained": False}
     changes = {"changes": f"{recipe.name}, {', '.join(told)}", **plain, **changes}
     if network:
-        changes["network"] = tuple({**dict(recipe.network), **network}.items())
+        merged = {**dict(recipe.network), **network}
+        changes["network"] = tuple(
+            (key, tuple(value) if isinstance(value, list) else value)
+            for key, value in merged.items()
+        )
     try:
         phases = tuple(replace(old, **new) for old, new in zip(recipe.phases, every, strict=True))
         made = replace(
             recipe, name=name, phases=phases, reference=None, variant_of=recipe.name, **changes
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"the variant {name} cannot be: {error}") from error
     if _deciding_fields(replace(made, name=recipe.name)) == _deciding_fields(recipe) and all(
         getattr(made, each) == getattr(recipe, each) for each in _DECIDE_ELSEWHERE

@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,13 @@ def test_a_home_folder_that_is_nobodys_is_said(monkeypatch):
     monkeypatch.setenv("CIFAR_HELPERS_CACHE", "~nobody-of-that-name/cache")
     with pytest.raises(UserError, match="must name a user's home folder"):
         cache.folder()
+
+
+def test_the_command_line_says_so_too(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["cache"])
+    monkeypatch.setenv("CIFAR_HELPERS_CACHE", "~nobody-of-this-name/cache")
+    assert cache.main() == 2
+    assert "cache: error: a path that begins with ~" in capsys.readouterr().err
 
 
 def test_clear_empties_it(home):

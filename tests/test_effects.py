@@ -10,6 +10,7 @@ import pytest
 from cifar_helpers import narrative, results
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import check, options
+from cifar_helpers.runner.record import hold
 
 PUBLISHED = results.without_variants(results.published())
 SEEDS = [
@@ -191,11 +192,22 @@ def test_a_new_seed_is_judged_by_the_prediction_interval(accuracy, inside):
     assert ("inside" if inside else "outside") in words and "points wide" in words
 
 
+def test_a_fresh_check_keeps_the_earlier_ones_folder(tmp_path):
+    folder = tmp_path / "check-published"
+    folder.mkdir()
+    (folder / "seed3.json").write_text("{}")
+    with hold(folder, fresh=True):
+        assert not (folder / "seed3.json").exists()
+    (kept,) = (path for path in tmp_path.iterdir() if path != folder)
+    assert (kept / "seed3.json").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["cnn"], "received cnn, which has 0"),
         (["--out", "elsewhere"], "leave --out out"),
+        (["--epochs", "3", "--seeds", "1"], "leave --epochs, --seeds out"),
     ],
 )
 def test_a_wrong_check_ends_with_status_2(words, message, study, capsys):

@@ -391,6 +391,20 @@ def test_half_a_notebook_on_a_full_disk_fails_by_its_cause_and_is_removed(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_fails_after_the_last_cell_is_no_cells_fault(tmp_path, monkeypatch):
+    def all_cells(job, partial, reached):
+        reached.update(cell=SimpleNamespace(source="last"), index=46, number=46)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(execution, "_papermill", all_cells)
+    monkeypatch.setattr(execution, "_keep", full)
+    places = {name: tmp_path / f"x.{name}.ipynb" for name in ("output", "failed")}
+    cell = execution.execute_notebook(SimpleNamespace(**places))["failed_cell"]
+    assert (cell["number"], cell["source"]) == (None, "")
+
+
 def test_a_disk_that_cannot_be_written_is_refused(study, small_disk, monkeypatch, capfd):
     monkeypatch.setattr(record, "NEEDED_BYTES", 0)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)

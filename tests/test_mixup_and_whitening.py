@@ -67,7 +67,7 @@ def test_mixup_and_a_teacher_do_not_go_together():
 def test_mixup_of_features_that_are_computed_once_is_refused(toy_splits, monkeypatch):
     monkeypatch.setitem(models.BACKBONES, "tiny", BACKBONE)
     mixed = replace(TRANSFER, mixup=0.2)
-    with pytest.raises(UserError, match="mixup blends images, and what is frozen"):
+    with pytest.raises(UserError, match="mixup and a teacher need each image as it is shown"):
         training.train(mixed, toy_splits, weights=find_backbone(""), **FAST)
 
 

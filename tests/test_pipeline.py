@@ -645,6 +645,15 @@ def test_paths_are_passed_relative_to_the_executed_notebook(study):
     assert passed["weights_file"] == "../../../weights.h5"
 
 
+def test_a_picture_of_ones_own_reaches_its_notebook_and_makes_no_run_of_its_own(study):
+    (study.root / "cat.png").touch()
+    comparison = notebooks.find_notebooks(ROOT / "notebooks")[-1]
+    asked = check(Options(parameters=("picture=cat.png",)), [comparison])
+    passed = plan.notebook_parameters(comparison, asked, Inputs({}), study.runs / "x")
+    assert passed["picture"] == "../../../cat.png"
+    assert plan.run_name(asked, {}) == "full"
+
+
 def test_threads_are_shared_between_workers(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(plan, "cores", lambda: 8)

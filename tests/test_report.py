@@ -62,6 +62,22 @@ def test_published_records_hold_no_path_of_a_machine():
         assert str(Path.home()) not in text and "/home/" not in text and "/Users/" not in text
 
 
+def test_a_notebook_that_left_nothing_has_no_page(tmp_path):
+    killed = {"status": "failed", "seconds": 1, "output": None}
+    about = results.published()[0].record["dataset"] | {"notice": ""}
+    record = {
+        "status": "finished",
+        "arguments": {},
+        "data": about,
+        "quick": False,
+        "versions": {},
+        "started": "2026-01-02T03:04:05+00:00",
+        "notebooks": {"01_killed": killed},
+    }
+    report.write_pages(tmp_path, record, report.read_results(tmp_path))
+    assert [path.name for path in (tmp_path / "html").iterdir()] == ["index.html"]
+
+
 def test_only_what_stands_between_the_markers_is_replaced():
     readme = "before\n<!-- results: made -->\nold\n<!-- end of results -->\nafter\n"
     assert report.with_section(readme, "results", "new") == (

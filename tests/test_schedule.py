@@ -1,5 +1,7 @@
 """Trainings as units of work, with workers that only pretend."""
 
+import os
+import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -7,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from cifar_helpers import recipes
-from cifar_helpers.runner import schedule
+from cifar_helpers.runner import processes, schedule
 from cifar_helpers.runner.estimates import expected_seconds, makespan, seconds_left
 from cifar_helpers.runner.inputs import Inputs
 from cifar_helpers.runner.notebooks import find_notebooks
@@ -42,6 +44,10 @@ class Pretending:
         outcome = self.outcomes.get(training.name, "made")
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
+        elif outcome == "is cancelled":
+            future.cancel()
+            future.set_running_or_notify_cancel()
+            self.outcomes = {}
         elif outcome == "dies with its worker":
             self.there = {worker + 1 for worker in self.there}
             self.outcomes = {}
@@ -100,9 +106,10 @@ def test_a_training_whose_process_dies_is_tried_three_times():
     assert workers.started.count(first) == TRIES == 3
 
 
-def test_a_training_whose_worker_is_gone_goes_to_another():
+@pytest.mark.parametrize("end", ["dies with its worker", "is cancelled"])
+def test_a_training_whose_worker_is_gone_goes_to_another(end):
     first = planned()[0]
-    workers = Pretending(outcomes={first.name: "dies with its worker"})
+    workers = Pretending(outcomes={first.name: end})
     assert train_all([first], workers, lambda running: None) == {}
     assert workers.started == [first, first]
     assert workers.recorded == [(first, "made")]
@@ -120,6 +127,18 @@ def test_without_any_worker_the_run_ends(monkeypatch):
     monkeypatch.setattr(schedule, "POLL", 0.05)
     with pytest.raises(OSError, match="no worker is left"):
         train_all(planned()[:1], Pretending(count=0), lambda running: None)
+
+
+def test_a_process_that_trains_ends_at_once_when_the_run_is_interrupted():
+    with pytest.raises(KeyboardInterrupt), processes.end_on_interruption():
+        executor = processes.one_process()
+        executor.submit(os.getpid).result()
+        future = executor.submit(time.sleep, 600)
+        started = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - started < processes.STOP_TIMEOUT / 2
+    with pytest.raises(BrokenProcessPool):
+        future.result()
 
 
 def test_longest_first_on_several_workers():

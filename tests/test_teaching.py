@@ -123,6 +123,9 @@ def test_the_taught_loss_weighs_labels_and_teacher():
     np.testing.assert_allclose(found, 0.3 * own + 0.7 * 4 * teacher, rtol=1e-5)
     untaught = np.asarray(loss.call(labels, predicted.astype("float32")))
     np.testing.assert_allclose(untaught, own, rtol=1e-5)
+    # With a share of 0 the teacher still answers, and nobody listens.
+    unheard = optimizers.SmoothedCrossEntropy(0.1).call(targets, predicted.astype("float32"))
+    np.testing.assert_allclose(np.asarray(unheard), own, rtol=1e-5)
 
 
 # The training

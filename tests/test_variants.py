@@ -84,6 +84,7 @@ def test_a_variant_has_no_published_figures():
         ({}, "must change something"),
         ({"label_smoothing": 0.1}, "must change something"),
         ({"phases": ()}, "received phases"),
+        ({"phase": {"epochs": "3"}}, "the variant other cannot be"),
     ],
 )
 def test_what_makes_no_variant_is_refused(wrong, message):
@@ -95,6 +96,15 @@ def test_arguments_that_a_network_does_not_take_are_refused():
     made = variant(TINY, "deep", network={"shortcuts": False})
     with pytest.raises(UserError, match="may hold nothing; received shortcuts"):
         training.build(made)
+
+
+def test_a_networks_arguments_may_be_lists():
+    (base,) = recipes.select("vgg10", ["base"])
+    pair = [
+        variant(base, "flat", network={"convolutions": kind((1, 1, 1))}, changes="one a block")
+        for kind in (list, tuple)
+    ]
+    assert len(set(pair)) == 1  # they can be told apart, and found again, by their hash
 
 
 def test_a_field_that_a_network_has_no_use_for_is_refused():

@@ -76,7 +76,7 @@ def find(weights_file: str = "") -> Weights:
             load(build((32, 32, 3)), path)  # So that a run fails before it has begun.
         return make_weights(NAME, "file", path)
     home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
-    path = Path(home).expanduser() / "models" / FILE
+    path = user_path(home) / "models" / FILE
     if _is_official(path):
         return make_weights(NAME, "Keras cache", path)
     try:

@@ -71,11 +71,13 @@ def train_there(training: Training, shipment: Shipment) -> tuple["Result", bytes
     from cifar_helpers import results
     from cifar_helpers.training.progress import read_progress
 
-    worker, told = get_worker(), None
+    worker = get_worker()
     trainer = _trainer(shipment, worker)
     with tempfile.TemporaryDirectory(dir=trainer.folder) as out:
         future = trainer.submit(training, out)
-        while wait([future], timeout=POLL).not_done:
+        told, ended = None, False
+        while not ended:
+            ended = not wait([future], timeout=POLL).not_done
             entries = read_progress(out, training.recipe.model)
             if entries and entries != told:
                 told = entries

@@ -31,6 +31,7 @@ def execute_notebook(job: Job) -> dict:
     job.output.parent.mkdir(parents=True, exist_ok=True)
     try:
         _papermill(job, partial, reached)
+        reached.clear()  # what fails from here on is no cell's fault
         _keep(partial, job.output)
     except Exception as error:
         failed = _failed_cell(error, reached)

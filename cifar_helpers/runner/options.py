@@ -158,6 +158,9 @@ class Options:
         metavar="FILE",
         use="parameter name settings",
     )
+    picture: str | None = _option(
+        "a picture of your own, which notebook 05 classifies", metavar="FILE", use="parameter"
+    )
     out: str | None = _option(
         "the run's folder (default: runs/NAME, the name made from the options)", metavar="DIR"
     )
@@ -199,6 +202,11 @@ class Options:
             return self
         sizes = self.image_size or TABLE["image_size"].default
         return replace(self, train_size=self.train_size or images, image_size=sizes)
+
+    def flags(self, *, but: Iterable[str]) -> list[str]:
+        """The options that say something, without the named ones, as they are typed."""
+        said = [name for name in TABLE if getattr(self, name) != getattr(Options, name)]
+        return [_flag(name) for name in said if name not in but]
 
     def given(self, names: Iterable[str]) -> dict[str, Any]:
         """Those of `names` that were given, as plain values."""
@@ -356,14 +364,15 @@ def _check_image_size(sizes: tuple[int, ...]) -> None:
 
 def _check_paths(options: Options) -> None:
     """Files that must be there, and a folder that can be written."""
-    for name, path in options.given(("data_dir", "weights_file")).items():
+    for name, path in options.given(("data_dir", "weights_file", "picture")).items():
         if not user_path(path).exists():
             raise UserError(
                 f"{_flag(name)} must exist; there is no {path}. Correct the path, or leave the "
                 "option out."
             )
-    if options.weights_file and not user_path(options.weights_file).is_file():
-        raise UserError(f"--weights-file must be a file; {options.weights_file} is a folder.")
+    for name, path in options.given(("weights_file", "picture")).items():
+        if not user_path(path).is_file():
+            raise UserError(f"{_flag(name)} must be a file; {path} is a folder.")
     dataset = data.DATASETS.get(options.dataset or "")
     if options.data_dir and dataset and not dataset.takes_copy:
         raise UserError(f"--dataset {dataset.name} reads no copy; leave --data-dir out.")

@@ -148,7 +148,7 @@ def notebook_parameters(
     read = data.DATASETS.get(inputs.data.get("dataset", ""))
     if read is None or not read.takes_copy:
         values.pop("data_dir", None)
-    for name in ("data_dir", "weights_file"):
+    for name in ("data_dir", "weights_file", "picture"):
         if name in values:
             values[name] = _relative(absolute_path(values[name]), folder / "notebooks")
     values["out"] = ".."

@@ -31,16 +31,16 @@ class Processes(Executor):
     def prepare(self, function: Callable[..., Any], /, *arguments: Any) -> None:
         """Start the next call's process and call a function in it, unless that was done before."""
         if self._next is None:
-            self._next = one_process()
+            self._next = one_process(kernels=True)
             self._next.submit(function, *arguments)
 
     def submit(self, function, /, *args, **kwargs) -> Future:
         """Call a function in the process that was prepared, or a new one; it ends with the call."""
-        pool, self._next = self._next or one_process(), None
+        pool, self._next = self._next or one_process(kernels=True), None
         try:
             future = pool.submit(function, *args, **kwargs)
         except BrokenExecutor:  # killed while it waited
-            pool = one_process()
+            pool = one_process(kernels=True)
             future = pool.submit(function, *args, **kwargs)
         pool.shutdown(wait=False)
         return future
@@ -52,10 +52,18 @@ class Processes(Executor):
             self._next = None
 
 
-def one_process() -> ProcessPoolExecutor:
-    """An executor of one process, which outlives neither it nor the runner."""
+def one_process(*, kernels: bool = False) -> ProcessPoolExecutor:
+    """An executor of one process, which outlives neither it nor the runner.
+
+    Args:
+        kernels: whether it starts kernels, which it then shuts down before it ends; else it ends at
+            once where it is told to.
+    """
     return ProcessPoolExecutor(
-        1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
+        1,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin_worker,
+        initargs=(_end_worker if kernels else signal.SIG_DFL,),
     )
 
 
@@ -81,12 +89,12 @@ def end_on_interruption() -> Iterator[None]:
         raise
 
 
-def _begin_worker() -> None:
+def _begin_worker(at_its_end: Any) -> None:
     # Ctrl-C goes to the whole process group; the runner alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end_worker)
+    signal.signal(signal.SIGTERM, at_its_end)
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
     # What they have to say is in the outcome; on the terminal it would cut through the display.
     # asyncio tells of nbclient's watch over a kernel that is being shut down.

@@ -209,7 +209,7 @@ def hold(folder: Path, *, fresh: bool) -> Iterator[None]:
         UserError: if another runner has it, it cannot be written, or the disk is nearly full.
     """
     _check_space(folder)
-    if fresh and (folder / "run.json").exists():
+    if fresh and folder.exists() and any(each.name != LOCK for each in folder.iterdir()):
         with _lock(folder):
             pass
         _rename(folder)

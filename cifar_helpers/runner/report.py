@@ -38,7 +38,7 @@ def write_pages(folder: Path, record: dict, found: "Results") -> None:
     (folder / "html").mkdir(exist_ok=True)
     pages: list[Page] = []
     for name, entry in sorted(record["notebooks"].items()):
-        path = folder / entry.get("output", "")
+        path = folder / (entry.get("output") or "")
         if path.is_file():
             pages.append(Page(path, f"{name}.html", _title(path) or name))
             entry.update(page=pages[-1].name, title=pages[-1].title)

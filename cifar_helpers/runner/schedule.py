@@ -69,6 +69,9 @@ def train_all(
         ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in ended:
             _, training = running.pop(future)
+            if future.cancelled():  # by a cluster that is gone
+                again(training, "its worker is gone")
+                continue
             error = future.exception()
             if error is None:
                 workers.record(training, future.result())

@@ -23,7 +23,7 @@ from cifar_helpers.runner.record import Record, earlier_choices, hold, now, open
 from cifar_helpers.runner.schedule import train_all
 from cifar_helpers.runner.trainings import Training, plan_trainings
 from cifar_helpers.runner.workers import connect, open_workers
-from cifar_helpers.text import percent
+from cifar_helpers.text import listed, percent
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 POLL = 0.5  # seconds between looks at how far the notebooks are
@@ -108,8 +108,11 @@ def _check_published(options: Options, folder: Path) -> int:
     from cifar_helpers.results import published
     from cifar_helpers.runner.check import check_rows, choose_rows
 
-    if options.out:
-        raise UserError("--check-published keeps its records in its own folder; leave --out out.")
+    if ignored := options.flags(but=("check_published", "data_dir", "fresh")):
+        raise UserError(
+            "--check-published trains a row as its records say, in its own folder, and takes "
+            f"--data-dir and --fresh alone; leave {listed(ignored)} out."
+        )
     checks = choose_rows(options.check_published or (), published())
     os.environ.update(kernel_environment(1, shared=False))
     with hold(folder, fresh=options.fresh):
@@ -159,7 +162,7 @@ def train(overview: "Overview", client: Any, workers: int, environment: dict[str
         open_workers(client, workers, folder, trainings, environment) as opened,
         progress.open_display() as show,
     ):
-        overview.workers = len(opened.names())
+        overview.workers = max(1, len(opened.names()))  # a cluster may have none for a moment
         failed = train_all(
             trainings, opened, lambda running: show(overview.training_rows(running), str(overview))
         )

@@ -90,7 +90,10 @@ def _optimizers() -> Any:
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")
 class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of integer labels, a share of the target spread evenly over the classes."""
+    """Cross-entropy of integer labels, a share of the target spread evenly over the classes.
+
+    Targets may hold more than the label, which comes first.
+    """
 
     def __init__(self, label_smoothing: float = 0.0, name="smoothed_cross_entropy", **options):
         super().__init__(name=name, **options)
@@ -98,7 +101,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """The loss of each image, `(batch,)`."""
-        labels = keras.ops.reshape(keras.ops.cast(y_true, "int32"), (-1,))
+        labels = keras.ops.reshape(keras.ops.cast(_labels(y_true), "int32"), (-1,))
         targets = keras.ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype)
         return keras.losses.categorical_crossentropy(
             targets, y_pred, label_smoothing=self.label_smoothing
@@ -121,7 +124,7 @@ class MixedCrossEntropy(SmoothedCrossEntropy):
 
     def call(self, y_true, y_pred):
         """The loss of each image, `(batch,)`."""
-        own = super().call(_labels(y_true), y_pred)
+        own = super().call(y_true, y_pred)
         if not _holds_more(y_true):
             return own
         share = keras.ops.cast(y_true[:, 2], own.dtype)
@@ -152,7 +155,7 @@ class TaughtCrossEntropy(SmoothedCrossEntropy):
 
     def call(self, y_true, y_pred):
         """The loss of each image, `(batch,)`."""
-        own = super().call(_labels(y_true), y_pred)
+        own = super().call(y_true, y_pred)
         if not _holds_more(y_true):
             return own
         ops = keras.ops
