@@ -100,7 +100,7 @@ def test_without_the_ablation_a_sentence_says_which_command_makes_it(monkeypatch
     text = narrative.describe_calibration([made("baseline_cnn", "improved")], "").data
     assert "--notebooks 01 --recipes no-smoothing" in text
     elsewhere = narrative.describe_calibration([made("resnet20", "improved")], "").data
-    assert "is asked in notebook 01" in elsewhere
+    assert "is tested in notebook 01" in elsewhere
 
 
 def test_confidence_is_compared_with_accuracy_by_label_smoothing():

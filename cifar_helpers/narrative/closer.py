@@ -109,11 +109,16 @@ def _smoothing_line(row: dict) -> str:
         return f"{pair} (difference {points_interval(100 * low, 100 * high)} points)"
 
     seeds = f"{row['seeds']} seeds" if row["seeds"] > 1 else "one seed, without an interval"
+    scaled, base_scaled = percent(row["scaled_ece"]), percent(row["base_scaled_ece"])
+    after = (
+        f"both are {scaled}"
+        if scaled == base_scaled
+        else f"it is {scaled} instead of {base_scaled}"
+    )
     return (
         f"With label smoothing of {row['smoothing']:g} instead of {row['base_smoothing']:g} and all "
         f"else as in {row['base']} ({seeds}), {told('temperature', 'the temperature', '{:.2f}'.format)}, "
-        f"{told('ece', 'the calibration error', percent)}, and after scaling it is "
-        f"{percent(row['scaled_ece'])} instead of {percent(row['base_scaled_ece'])}."
+        f"{told('ece', 'the calibration error', percent)}, and after scaling {after}."
     )
 
 
@@ -137,7 +142,7 @@ def _smoothing_lines(found: list[Result], variants: list[Result]) -> list[str]:
         ]
     where = sorted({models.MODELS[row.model].number for row in ablations})
     return (
-        [f"What label smoothing alone does is asked in notebook {', '.join(where)}."]
+        [f"What label smoothing alone does is tested in notebook {', '.join(where)}."]
         if where
         else []
     )

@@ -293,7 +293,8 @@ def describe_results(found: list[Result]) -> str:
         "*Gap* is training minus validation accuracy, in percentage points, of the epoch whose weights "
         "were kept; training accuracy is averaged over the epoch with any augmentation and dropout "
         "on, so it can be the lower one. Epochs are those run/asked for. A time is that of one "
-        "training, and an epoch that took over three times the median counts as the median. "
+        "training; an epoch that was interrupted, and so took over three times the median, counts as the "
+        "median. Differences are taken before rounding. "
         "Processors that differ severalfold in speed can bear one name, so times compare only roughly.",
     ]
     if dataset["real"]:
