@@ -245,7 +245,6 @@ def main(words: list[str] | None = None) -> int:
         "--run", default="", metavar="DIR", help="a run's folder (default: the published networks)"
     )
     asked = parser.parse_args(words)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         answers = classify(asked.pictures, asked.run)
         print(describe_network(asked.run))

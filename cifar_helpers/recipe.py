@@ -81,14 +81,12 @@ class Reference:
 
     Attributes:
         test_accuracy: a fraction.
-        test_loss: mean cross-entropy.
         overfitting_gap: last training minus last validation accuracy, in percentage points.
         epochs: run / planned, as published.
         backbone: the backbone where there is one.
     """
 
     test_accuracy: float
-    test_loss: float
     overfitting_gap: float
     epochs: str
     backbone: str = ""

@@ -36,27 +36,12 @@ def test_pytorchs_lite0_computes_what_ours_does(benchmark):
     works, torch_models = benchmark("works"), benchmark("torch_models")
     task = works.TASKS["lite0_96_forward"]
     ours, network = benchmark("variants").build(task, "float32"), torch_models.build(task)
-    _copy_weights(torch, ours, network)
+    torch_models.copy_weights(ours, network)
     images = works.random_images(4)[0]
     with torch.no_grad():
         logits = network(torch.from_numpy(images).permute(0, 3, 1, 2).float())
     expected = training.predict(ours, images)
     np.testing.assert_allclose(torch.softmax(logits, 1).numpy(), expected, atol=1e-5)
-
-
-def _copy_weights(torch, model, network) -> None:
-    kinds = (torch.nn.Conv2d, torch.nn.Linear, torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
-    modules = [module for module in network.modules() if isinstance(module, kinds)]
-    layers = [layer for layer in model.layers if layer.weights]
-    for layer, module in zip(layers, modules, strict=True):
-        arrays = layer.get_weights()
-        if isinstance(module, torch.nn.Conv2d):  # from (height, width, in, out), (..., channels, 1)
-            arrays[0] = arrays[0].transpose(*((2, 3) if module.groups > 1 else (3, 2)), 0, 1)
-        elif isinstance(module, torch.nn.Linear):
-            arrays[0] = arrays[0].T
-        names = ("weight", "bias", "running_mean", "running_var")
-        for name, array in zip(names, arrays, strict=False):
-            getattr(module, name).data.copy_(torch.from_numpy(array))
 
 
 def test_a_slow_variant_is_given_up_early(benchmark):

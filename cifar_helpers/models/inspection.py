@@ -1,29 +1,11 @@
 """What a network's layers see and learn: receptive fields, gradients, filters."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from cifar_helpers.backend import keras
 
 
-class ReceptiveField(NamedTuple):
-    """What one position of a layer's output sees of the image.
-
-    Attributes:
-        layer: its name.
-        positions: of the output along one side.
-        side: of the square of the image that one position sees, in pixels.
-        step: between the squares of neighbouring positions, in pixels.
-    """
-
-    layer: str
-    positions: int
-    side: int
-    step: int
-
-
-def receptive_fields(model: keras.Model) -> list[ReceptiveField]:
+def receptive_fields(model: keras.Model) -> list[tuple[str, int]]:
     """The receptive fields of a network's convolutions and poolings, in order.
 
     Each kernel widens the field by its reach, in steps of what lies between two of its inputs, and
@@ -31,6 +13,10 @@ def receptive_fields(model: keras.Model) -> list[ReceptiveField]:
 
     Args:
         model: whose layers follow one another, without branches.
+
+    Returns:
+        A layer's name and the side of the square of the image that one position of its output sees,
+        in pixels.
     """
     side = step = 1
     fields = []
@@ -43,7 +29,7 @@ def receptive_fields(model: keras.Model) -> list[ReceptiveField]:
             continue
         side += (reach - 1) * step
         step *= stride
-        fields.append(ReceptiveField(layer.name, layer.output.shape[1], side, step))
+        fields.append((layer.name, side))
     return fields
 
 

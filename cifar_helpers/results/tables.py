@@ -104,7 +104,7 @@ def results_table(found: list[Result]) -> pd.DataFrame:
 def _table_row(group: list[Result]) -> dict:
     records = [result.record for result in group]
     first = records[0]
-    published = _published_figures(group[0]) or recipes.Reference(np.nan, np.nan, np.nan, "")
+    published = _published_figures(group[0]) or recipes.Reference(np.nan, np.nan, "")
     accuracies = [record["test"]["accuracy"] for record in records]
     interval = metrics.seeds_interval(accuracies)
     low, high = np.clip(interval or first["test_accuracy_interval"], 0, 1).tolist()
