@@ -81,10 +81,10 @@ def _difference(before: list[Result], after: list[Result]) -> str:
     # Without a seed in common, the first of each.
     pair = (second[seeds[0]], first[seeds[0]]) if seeds else (after[0], before[0])
     told = difference(*pair)
-    clear = "a clear" if told["p_value"] < 0.05 else "no clear"
+    unclear = "" if told["p_value"] < 0.05 else "; no clear difference"
     return (
-        f"{told['gain']} points (95 % interval over test images {told['interval']}; {clear} "
-        f"difference between these two trained networks, McNemar {p_value(told['p_value'])})"
+        f"{told['gain']} points (95 % interval over test images {told['interval']}, McNemar "
+        f"{p_value(told['p_value'])}{unclear})"
     )
 
 
