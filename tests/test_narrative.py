@@ -475,7 +475,7 @@ def test_reasons_are_given_where_ablations_make_them_clear(others):
     text = narrative.describe_findings([made()], splits=splits).data
     assert "Single changes whose interval over seeds leaves out zero: changed as one-conv" in text
     assert "changed as no-dropout" not in text
-    assert "Not tested: long-callbacks, two-convolutions, with-callbacks" in text
+    assert "Not tested: + early stopping, lower learning rate on a plateau; " in text
 
 
 def test_without_ablations_no_reason_is_claimed(others):

@@ -4,7 +4,7 @@ import itertools
 
 from IPython.display import Markdown
 
-from cifar_helpers import metrics, models, results
+from cifar_helpers import metrics, models, recipes, results
 from cifar_helpers.data import Splits
 from cifar_helpers.narrative.ablations import clear_effects, effect_rows, untested
 from cifar_helpers.narrative.html import bullets
@@ -154,7 +154,8 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
         f"{row['changes']} ({points(row['test'])} points against {row['base']})"
         for row in clear_effects(rows).to_dict("records")
     ]
-    missing = [name for _, name in sorted(untested(model, rows))]
+    left = untested(model, rows)
+    missing = [row.changes for row in recipes.of_model(model) if (row.variant_of, row.name) in left]
     if rows.empty:
         told = "No ablation has been trained yet, so no single change can be credited."
     elif clear:
@@ -165,7 +166,7 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
             f"Of {len(rows)} single changes trained, {several} with several seeds, none has an "
             "interval that leaves out zero."
         )
-    rest = f" Not tested: {listed(missing)}." if missing else ""
+    rest = f" Not tested: {'; '.join(missing)}." if missing else ""
     return (
         f"{told}{rest} A step that changes several things at once does not tell which one counts."
     )
