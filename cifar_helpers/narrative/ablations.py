@@ -115,8 +115,8 @@ def _command(model: str, rows: pd.DataFrame) -> str:
     """What trains the ablations, on the backbone of those that have records."""
     number = models.MODELS[model].number
     trainings = len(_ablations(model)) * len(recipes.ABLATION_SEEDS)
-    known = [name for name in rows["backbone"].unique() if name] if len(rows) else []
-    backbone = f" --backbone {known[0]}" if known else ""
+    known = next(filter(None, rows.get("backbone", ())), "")
+    backbone = f" --backbone {known}" if known else ""
     return (
         f"`python run_all.py --notebooks {number} --recipes ablations --precision float32{backbone}` "
         f"trains every ablation with {len(recipes.ABLATION_SEEDS)} seeds: {trainings} trainings in all."

@@ -82,9 +82,7 @@ def conclusion_rows(found: list[Result], variants: list[Result]) -> pd.DataFrame
         variants: results of the ablations and their bases; may hold other rows too.
     """
     effects = results.effects(variants)
-    rows = [
-        _row(claim.words, _measure(claim, effects, variants), claim.claims_more) for claim in CLAIMS
-    ]
+    rows = [_row(claim.words, _measure(claim, effects), claim.claims_more) for claim in CLAIMS]
     rows.insert(5, _row("Mistakes are mostly among similar classes", _similar_mistakes(found)))
     return pd.DataFrame(rows)
 
@@ -102,7 +100,7 @@ def _row(claim: str, measured: Measured, claims_more: bool = True) -> dict[str, 
     }
 
 
-def _measure(claim: Claim, effects: pd.DataFrame, variants: list[Result]) -> Measured:
+def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     recipe = recipes.select(claim.model, [claim.recipe])[0]
     base = recipes.select(claim.model, [recipe.variant_of])[0]
     # What is for the claim comes first, as in the difference.

@@ -21,6 +21,7 @@ from cifar_helpers.results.formatted import (
 )
 from cifar_helpers.results.store import (
     Result,
+    backbone_of,
     checkpoint_path,
     find_result,
     load_results,
@@ -52,6 +53,7 @@ __all__ = [
     "GOOD",
     "Result",
     "accuracy_without",
+    "backbone_of",
     "best_by_validation",
     "best_experiment",
     "best_of_each_model",

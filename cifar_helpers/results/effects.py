@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from cifar_helpers import metrics
-from cifar_helpers.results.store import Result, load_results, published
-from cifar_helpers.results.tables import backbone_of, by_experiment
+from cifar_helpers.results.store import Result, backbone_of, load_results, published
+from cifar_helpers.results.tables import by_experiment
 
 
 def load_for_effects(out: str | Path, dataset: str) -> list[Result]:
@@ -36,13 +36,13 @@ def effects(found: list[Result]) -> pd.DataFrame:
         found: results of variants and their bases; others are passed over.
 
     Returns:
-        One row a variant whose base has a seed in common with it: model, recipe, base, backbone, changes,
-        seeds (how many in common), epochs (asked for, of each phase, as text), train_images, base_test (the base's mean test
-        accuracy, a fraction) and same_training (whether all of its epochs went as the base's, so that
-        what it changes never acted), then as differences of accuracy, variant minus base, in
-        percentage points: test, `low` and `high` (of test, over seeds) and
-        `images_low` and `images_high` (over test images too), NaN for one seed;
-        `spread` and `base_spread` (`late_spread`, mean over the seeds), `spread_low` and
+        One row a variant whose base has a seed in common with it: model, recipe, base, backbone,
+        changes, seeds (how many in common), epochs (asked for, of each phase, as text),
+        train_images, base_test (the base's mean test accuracy, a fraction) and same_training
+        (whether all of its epochs went as the base's, so that what it changes never acted), then as
+        differences of accuracy, variant minus base, in percentage points: test, `low` and `high`
+        (of test, over seeds) and `images_low` and `images_high` (over test images too), NaN for one
+        seed; `spread` and `base_spread` (`late_spread`, mean over the seeds), `spread_low` and
         `spread_high` (of their difference, over seeds), in points.
     """
     return pd.DataFrame([_effect(pairs) for pairs in beside_their_bases(found)])

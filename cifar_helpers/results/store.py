@@ -35,6 +35,11 @@ _ARRAYS = {
 }
 
 
+def backbone_of(record: dict) -> str:
+    """The backbone that a record names, "" for none."""
+    return (record["backbone"] or {}).get("backbone", "")
+
+
 @dataclass(frozen=True)
 class Result:
     """A training's record with its predictions.
@@ -71,7 +76,7 @@ class Result:
     @property
     def recipe(self) -> recipes.Recipe | None:
         """The recipe the record names, as the package knows it today; None if it no longer does."""
-        backbone = (self.record["backbone"] or {}).get("backbone", "")
+        backbone = backbone_of(self.record)
         for row in recipes.of_model(self.record["model"]):
             if row.name == self.record["recipe"]:
                 return recipes.for_backbone(row, backbone)

@@ -12,7 +12,7 @@ from cifar_helpers.data import Splits
 from cifar_helpers.errors import UserError
 from cifar_helpers.hardware import hardware_label
 from cifar_helpers.models import backbone_label, model_label
-from cifar_helpers.results.store import Result, load_results, published
+from cifar_helpers.results.store import Result, backbone_of, load_results, published
 
 # Experiments: what a mean over seeds may take together
 
@@ -156,11 +156,6 @@ def row_label(result: Result) -> str:
     size = record["image_size"]
     known = not backbone or (recipe and recipe.image_size == size)
     return label if known else f"{label} at {size} px"
-
-
-def backbone_of(record: dict) -> str:
-    """The backbone that a record names, "" for none."""
-    return (record["backbone"] or {}).get("backbone", "")
 
 
 def kept_gap(record: dict) -> float:

@@ -59,7 +59,7 @@ def check_rows(checks: Sequence[Check], options: Options, folder: Path) -> bool:
             raise DataError(
                 f"{check.name} was trained on {name}; the data are {splits.source.name}."
             )
-        backbone = (check.record["backbone"] or {}).get("backbone", "")
+        backbone = results.backbone_of(check.record)
         weights = models.backbones.resolve(backbone) if backbone else None
         seconds = results.training_seconds(check.record)
         where = listed(results.machines(check.published))

@@ -5,6 +5,7 @@ import ast
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from cifar_helpers import data, models, recipes
@@ -21,6 +22,8 @@ GROUPS = {
     "out": "the run's folder",
     "workers": "execution",
 }
+LOCK = "run.lock"  # in a run's folder
+PATHS = ("data_dir", "weights_file", "picture")  # options that name what must be there
 _REFERENCE_SIZES = [
     recipe.image_size
     for recipe in recipes.RECIPES
@@ -364,7 +367,7 @@ def _check_image_size(sizes: tuple[int, ...]) -> None:
 
 def _check_paths(options: Options) -> None:
     """Files that must be there, and a folder that can be written."""
-    for name, path in options.given(("data_dir", "weights_file", "picture")).items():
+    for name, path in options.given(PATHS).items():
         if not user_path(path).exists():
             raise UserError(
                 f"{_flag(name)} must exist; there is no {path}. Correct the path, or leave the "
@@ -380,13 +383,17 @@ def _check_paths(options: Options) -> None:
         _check_out(options.out)
 
 
+def holds_files(folder: Path) -> bool:
+    """Whether a folder is there and has more in it than a runner's lock."""
+    return folder.is_dir() and any(each.name != LOCK for each in folder.iterdir())
+
+
 def _check_out(out: str) -> None:
     path = user_path(out).absolute()
     if path.exists() and not path.is_dir():
         raise UserError(f"--out must be a folder; {out} is a file.")
     # Anything else in it could be overwritten, or moved away by --fresh.
-    others = path.is_dir() and any(inner.name != "run.lock" for inner in path.iterdir())
-    if others and not (path / "run.json").is_file():
+    if holds_files(path) and not (path / "run.json").is_file():
         raise UserError(
             f"--out must be a new or empty folder, or that of an earlier run; {out} holds other files."
         )

@@ -13,7 +13,7 @@ from cifar_helpers.files import json_hash
 from cifar_helpers.hardware import cores
 from cifar_helpers.runner.inputs import Inputs, absolute_path
 from cifar_helpers.runner.notebooks import Notebook
-from cifar_helpers.runner.options import Options
+from cifar_helpers.runner.options import PATHS, Options
 from cifar_helpers.text import listed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,7 +148,7 @@ def notebook_parameters(
     read = data.DATASETS.get(inputs.data.get("dataset", ""))
     if read is None or not read.takes_copy:
         values.pop("data_dir", None)
-    for name in ("data_dir", "weights_file", "picture"):
+    for name in PATHS:
         if name in values:
             values[name] = _relative(absolute_path(values[name]), folder / "notebooks")
     values["out"] = ".."

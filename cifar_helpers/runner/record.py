@@ -16,10 +16,9 @@ import filelock
 from cifar_helpers import files, hardware
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner.inputs import Inputs
-from cifar_helpers.runner.options import TABLE, Options
+from cifar_helpers.runner.options import LOCK, TABLE, Options, holds_files
 from cifar_helpers.runner.plan import Job, describe_reductions
 
-LOCK = "run.lock"
 # What a run leaves, with room to spare: records, pages, networks, and the checkpoints on the way.
 NEEDED_BYTES = 500e6
 
@@ -209,7 +208,7 @@ def hold(folder: Path, *, fresh: bool) -> Iterator[None]:
         UserError: if another runner has it, it cannot be written, or the disk is nearly full.
     """
     _check_space(folder)
-    if fresh and folder.exists() and any(each.name != LOCK for each in folder.iterdir()):
+    if fresh and holds_files(folder):
         with _lock(folder):
             pass
         _rename(folder)
