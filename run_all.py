@@ -6,7 +6,7 @@ from cifar_helpers.runner import options, run
 
 EXAMPLES = """\
 examples:
-  python run_all.py                         the full study, as published
+  python run_all.py                         every reference and improved row, for all its epochs
   python run_all.py --epochs 5              a quick pass over everything
   python run_all.py --notebooks 01 03       two models only
   python run_all.py --recipes improved --seeds 0 1 2

@@ -82,7 +82,7 @@ class Reference:
     Attributes:
         test_accuracy: a fraction.
         overfitting_gap: last training minus last validation accuracy, in percentage points.
-        epochs: run / planned, as published.
+        epochs: run / planned, in the study.
         backbone: the backbone where there is one.
     """
 

@@ -390,6 +390,14 @@ def test_the_gap_is_that_of_the_epoch_whose_weights_were_kept(finished):
     assert results.format_table([kept], ["gap"]).loc[0, "gap"] == "−7.0"
 
 
+def test_a_trainings_time_leaves_out_what_a_busy_machine_added(finished):
+    record = deepcopy(finished[2].record)
+    record["epochs"]["phases"] = [{"requested": 2, "run": 2}, {"requested": 4, "run": 4}]
+    record["history"]["seconds"] = [1.0, 1.5, 10.0, 10.0, 19.0, 100.0]  # phases apart
+    record["seconds"]["train"] = 150.0
+    assert results.training_seconds(record) == pytest.approx(150 - 90)
+
+
 def test_the_kept_gap_of_a_first_edition_record_comes_from_its_history(finished):
     _, _, result = finished
     record = deepcopy(result.record)

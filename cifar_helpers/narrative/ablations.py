@@ -70,7 +70,7 @@ def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
 
 
 def clear_effects(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those rows of `results.effects` whose interval over seeds leaves out zero, losses first.
+    """Those rows of `results.effects` whose interval over seeds excludes zero, losses first.
 
     A change that never acted is not among them.
     """
@@ -80,6 +80,12 @@ def clear_effects(rows: pd.DataFrame) -> pd.DataFrame:
     verdicts = [metrics.verdict(pair) for pair in rows[["low", "high"]].itertuples(index=False)]
     clear = [verdict in ("supported", "contradicted") for verdict in verdicts]
     return rows[clear].sort_values("test")
+
+
+def unclear_effects(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those with an interval that contains zero, losses first; again without those that never acted."""
+    left = rows.drop(clear_effects(rows).index).dropna(subset=["low", "high"])
+    return left[~left["same_training"]].sort_values("test")
 
 
 def untested(model: str, rows: pd.DataFrame) -> set[tuple[str, str]]:
@@ -96,9 +102,14 @@ def _line(row: dict) -> str:
         else ""
     )
     verdict = _WORDS[metrics.verdict(interval)]
-    never = "never acted, the epochs are the base's; keeping another one gives "
-    acted = never if row["same_training"] else ""
-    return f"**{row['changes']}**: {acted}{points(row['test'])} points{over}{verdict}."
+    stopped = f"; ended early, after {row['stopped']} epochs" if row["stopped"] else ""
+    told = f"{points(row['test'])} points{over}{verdict}{stopped}."
+    if row["same_training"]:
+        told = (
+            "went as the unchanged recipe's trainings did in every epoch; it matters only in which "
+            f"epoch's weights are kept: {told}"
+        )
+    return f"**{row['changes']}**: {told}"
 
 
 def _ablations(model: str) -> list[recipes.Recipe]:

@@ -2,11 +2,18 @@
 
 import itertools
 
+import numpy as np
+import pandas as pd
 from IPython.display import Markdown
 
 from cifar_helpers import metrics, models, recipes, results
 from cifar_helpers.data import Splits
-from cifar_helpers.narrative.ablations import clear_effects, effect_rows, untested
+from cifar_helpers.narrative.ablations import (
+    clear_effects,
+    effect_rows,
+    unclear_effects,
+    untested,
+)
 from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
 from cifar_helpers.text import count, listed, p_value, percent, points, points_interval
@@ -30,7 +37,7 @@ def answer_lines(found: list[Result], out: str, splits: Splits | None) -> list[s
             _beside_model_before(found, out, splits),
             _reasons(found, out, splits),
         ]
-    return [*lines, _unknown(groups)]
+    return [*lines, _unknown(groups, _spreads(found, out) if splits else [])]
 
 
 def _recipes_part(groups: list[list[Result]]) -> str:
@@ -40,25 +47,31 @@ def _recipes_part(groups: list[list[Result]]) -> str:
     if first["recipe"] == last["recipe"] or first["image_size"] != last["image_size"]:
         return ""
     rows = [groups[0], best]
-    told = [
-        f"{what} {now:,} {unit} in place of {before:,}"
-        for what, unit, (before, now) in (
-            ("on", "images", [record["dataset"]["train_images"] for record in (first, last)]),
-            ("for", "epochs", [record["epochs"]["requested"] for record in (first, last)]),
-        )
-        if now != before
-    ]
-    more = f" Part of that may come from training {listed(told)}." if told else ""
     return (
         f"The way the same network is trained, from **{first['recipe']}** to **{last['recipe']}**, "
         f"is worth {_difference(*rows)}: from {percent(_mean(rows[0]))} to "
-        f"{percent(_mean(rows[1]))}.{more}"
+        f"{percent(_mean(rows[1]))}.{_more_training(*rows)}"
     )
 
 
 def _step(before: list[Result], after: list[Result]) -> str:
     names = [group[0].record["recipe"] for group in (before, after)]
-    return f"From **{names[0]}** to **{names[1]}**: {_difference(before, after)}."
+    more = _more_training(before, after)
+    return f"From **{names[0]}** to **{names[1]}**: {_difference(before, after)}.{more}"
+
+
+def _more_training(before: list[Result], after: list[Result]) -> str:
+    """In which amounts two rows of a network differ: they explain part of any difference."""
+    first, last = before[0].record, after[0].record
+    amounts = (
+        ("at", "pixels", first["image_size"], last["image_size"]),
+        ("on", "images", *(count(each["dataset"]["train_images"]) for each in (first, last))),
+        ("for", "epochs", *map(results.epochs_run, (before, after))),
+    )
+    told = [
+        f"{how} {now} {unit} in place of {then}" for how, unit, then, now in amounts if now != then
+    ]
+    return f" Part of that may come from training {listed(told)}." if told else ""
 
 
 def _difference(before: list[Result], after: list[Result]) -> str:
@@ -82,8 +95,10 @@ def _difference(before: list[Result], after: list[Result]) -> str:
     pair = (second[seeds[0]], first[seeds[0]]) if seeds else (after[0], before[0])
     told = difference(*pair)
     unclear = "" if told["p_value"] < 0.05 else "; no clear difference"
+    several = len(before) + len(after) > 2  # then it is not the difference of the means
+    which = f" between the trainings with seed {seeds[0]}" if several and seeds else ""
     return (
-        f"{told['gain']} points (95 % interval over test images {told['interval']}, McNemar "
+        f"{told['gain']} points{which} (95 % interval over test images {told['interval']}, McNemar "
         f"{p_value(told['p_value'])}{unclear})"
     )
 
@@ -138,7 +153,7 @@ def _beside_model_before(found: list[Result], out: str, splits: Splits) -> str:
     weights = now["parameters"]["total"] / then["parameters"]["total"]
     work = now["multiply_adds"] / then["multiply_adds"]
     return (
-        f"Beside **{results.row_label(before[0])}**, the best row of the model before: "
+        f"Compared with **{results.row_label(before[0])}**, the best row of the model before: "
         f"{_difference(before, best)}, with {weights:.2g} times the weights and {work:.2g} times the "
         "multiply-adds per image."
     )
@@ -150,35 +165,54 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
     if not splits.source.real:
         return ""
     rows = effect_rows(model, out, splits)
-    clear = [
-        f"{row['changes']} ({points(row['test'])} points against {row['base']})"
-        for row in clear_effects(rows).to_dict("records")
+    if rows.empty:
+        return "No ablation has been trained yet, so no single change can be credited."
+    clear, unclear = clear_effects(rows), unclear_effects(rows)
+    parts = [
+        "Rows differ in several things at once; ablations, in one.",
+        _changes("Interval over seeds without zero", clear),
+        _changes("No clear effect", unclear),
     ]
     left = untested(model, rows)
-    missing = [row.changes for row in recipes.of_model(model) if (row.variant_of, row.name) in left]
-    if rows.empty:
-        told = "No ablation has been trained yet, so no single change can be credited."
-    elif clear:
-        told = f"Single changes whose interval over seeds leaves out zero: {'; '.join(clear)}."
-    else:
-        several = int((rows["seeds"] > 1).sum())
-        told = (
-            f"Of {len(rows)} single changes trained, {several} with several seeds, none has an "
-            "interval that leaves out zero."
-        )
-    rest = f" Not tested: {'; '.join(missing)}." if missing else ""
-    return (
-        f"{told}{rest} A step that changes several things at once does not tell which one counts."
-    )
+    missing: dict[str, list[str]] = {}
+    for row in recipes.of_model(model):
+        if (row.variant_of, row.name) in left:
+            missing.setdefault(row.variant_of, []).append(row.changes)
+    untold = [f"{', '.join(changes)} against {base}" for base, changes in missing.items()]
+    parts.append(f"Not tested: {'; '.join(untold)}." if untold else "")
+    return " ".join(filter(None, parts))
 
 
-def _unknown(groups: list[list[Result]]) -> str:
+def _changes(words: str, rows: pd.DataFrame) -> str:
+    told = [
+        f"{row.changes} ({points(row.test)} points against {row.base})" for row in rows.itertuples()
+    ]
+    return f"{words}: {'; '.join(told)}." if told else ""
+
+
+def _spreads(found: list[Result], out: str) -> list[float]:
+    """How far seeds moved the trainings of a network: standard deviations of test accuracy."""
+    about = found[0].record
+    known = results.load_for_effects(out, about["dataset"]["name"])
+    return [
+        float(np.std([result.record["test"]["accuracy"] for result in group], ddof=1))
+        for group in results.by_experiment(known).values()
+        if len(group) > 2 and group[0].record["model"] == about["model"]
+    ]
+
+
+def _unknown(groups: list[list[Result]], spreads: list[float]) -> str:
+    """Which rows were trained once, and how far seeds moved other trainings of the network."""
     single = [f"**{group[0].record['recipe']}**" for group in groups if len(group) == 1]
     if not single:
         return ""
+    line = f"Not known: how far another seed would move {listed(single)}, trained once"
+    if not spreads:
+        return f"{line}."
     return (
-        f"Not known: how far another seed would move {listed(single)}, "
-        f"{'each ' if len(single) > 1 else ''}trained once."
+        f"{line}. In trainings of this network with several seeds, test accuracy spread by up to "
+        f"{100 * max(spreads):.1f} points (standard deviation); intervals over test images and "
+        "McNemar's test do not allow for that."
     )
 
 
@@ -203,18 +237,18 @@ def study_lines(found: list[Result]) -> list[str]:
         for name in names
     ]
     order = sorted(chosen, key=_mean, reverse=True)
-    ladder = ", ".join(
+    ladder = "; ".join(
         f"{_label(group)} **{percent(_mean(group))}** ({_seeds(group)})" for group in order
     )
     lines = [f"From best to worst, each model by its best recipe on validation images: {ladder}."]
     if len(order) > 1:
         difference_of_two = _difference(order[1], order[0])
-        lines.append(f"{_label(order[0])} beside {_label(order[1])}: {difference_of_two}.")
+        lines.append(f"{_label(order[0])} against {_label(order[1])}: {difference_of_two}.")
     own = [group for group in order if not group[0].record["backbone"]]
     if own and own[0] is not order[0]:
         weights = count(own[0][0].record["parameters"]["total"])
         lines.append(
-            f"Without pretraining {_label(own[0])} is best: {percent(_mean(own[0]))} with {weights} "
+            f"Without pretraining, {_label(own[0])} is best: {percent(_mean(own[0]))} with {weights} "
             "weights."
         )
     return [*lines, _decided_by_recipes(groups, chosen), _certainty(groups), _cost(order)]
@@ -247,8 +281,8 @@ def _decided_by_recipes(groups: list[list[Result]], chosen: list[list[Result]]) 
     if not moved:
         return ""
     return (
-        "Recipe, epochs and number of training images together set a network's weakest and best row "
-        f"far apart, in points: {listed(moved)}."
+        f"Between a network's weakest and best row lie, in points: {listed(moved)}; recipe, epochs and "
+        "number of training images all differ."
     )
 
 

@@ -11,9 +11,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from cifar_helpers import metrics, models, plotting, recipes, results
-from cifar_helpers.data import Splits
 from cifar_helpers.narrative.answers import difference
-from cifar_helpers.narrative.closer import title
 from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import DASH, count, duration, p_value, percent
@@ -82,6 +80,25 @@ def plot_agreement(chosen: list[Result]) -> Figure | Markdown:
     return plotting.agreement(shares["agreement"], shares["names"])
 
 
+def describe_agreement(chosen: list[Result]) -> Markdown:
+    """Whether the two best models share mistakes: how often they agree, beside chance."""
+    if len(chosen) < 2:
+        return Markdown("")
+    pair = sorted(chosen, key=lambda each: each.record["validation"]["accuracy"])[-2:]
+    first, second = (each.record["test"]["accuracy"] for each in pair)
+    # Both right, or the same one of the wrong classes.
+    wrong_classes = len(pair[0].record["per_class"]) - 1
+    by_chance = first * second + (1 - first) * (1 - second) / wrong_classes
+    agree = float(np.mean(pair[0].predictions == pair[1].predictions))
+    more = "they share mistakes" if agree > by_chance else "they share no more mistakes than that"
+    return Markdown(
+        f"The two that are best on validation, {results.row_label(pair[1])} and "
+        f"{results.row_label(pair[0])}, agree on {percent(agree)} of the images. Were their mistakes "
+        f"independent and spread evenly over the other classes, it would be about "
+        f"{percent(by_chance)}: {more}."
+    )
+
+
 def disagreement_table(chosen: list[Result]) -> pd.DataFrame | Markdown:
     """Shares of the test images that all, some, one or none of the models get right."""
     if len(chosen) < 2:
@@ -107,37 +124,6 @@ def class_table(chosen: list[Result]) -> pd.DataFrame:
             for result in chosen
         }
     )
-
-
-def hardest_images(chosen: list[Result]) -> np.ndarray:
-    """Positions of the test images that every model gets wrong, int64 `(k,)`.
-
-    Those come first about which the models are surest, as a mean over their confidences.
-    """
-    wrong = np.all([result.predictions != result.labels for result in chosen], axis=0)
-    confidence = np.mean([result.probabilities.max(axis=1) for result in chosen], axis=0)
-    positions = np.flatnonzero(wrong)
-    return positions[np.argsort(-confidence[positions], kind="stable")]
-
-
-def plot_hardest(chosen: list[Result], splits: Splits | None) -> Figure | Markdown:
-    """The images that every model gets wrong, with what the best of them says.
-
-    Without the images, `splits` None, a sentence says how many there are.
-    """
-    hardest, best = hardest_images(chosen), results.best_by_validation(chosen)
-    if splits is None:
-        return Markdown(
-            f"{count(len(hardest))} of the {count(len(best.labels))} test images are misclassified "
-            "by every model. They are not shown: the images are not at hand."
-        )
-    test, names = splits.test, splits.class_names
-    pictures = [
-        (test.images[at], title(names, test.labels[at], best.probabilities[at]))
-        for at in hardest[:12]
-    ]
-    of = "Wrong predictions: label → predicted class, with the model's confidence"
-    return plotting.gallery({"": pictures}, title=of)
 
 
 # Cost

@@ -24,7 +24,7 @@ class Claim(NamedTuple):
         model: of the ablation.
         recipe: of the ablation, which leaves something out or adds it.
         claims_more: whether by the claim the ablation's figure is the larger one.
-        figure: "test", accuracy, or "spread", of validation accuracy over the last third of epochs.
+        figure: "test", accuracy, or "spread", as of `results.late_spread`.
     """
 
     words: str
@@ -45,7 +45,12 @@ class Measured(NamedTuple):
 CLAIMS = (
     Claim("Deeper convolution blocks help", "vgg10", "one-convolution", False),
     Claim("Callbacks help", "vgg10", "long-callbacks", True),
-    Claim("Augmentation helps (rotation, shift, zoom, flip)", "vgg10", "with-augmentation", True),
+    Claim(
+        "VGG-10's augmentation (rotation, shift, zoom, flip) helps",
+        "vgg10",
+        "with-augmentation",
+        True,
+    ),
     Claim("Skip connections make training more stable", "resnet20", "plain-20", True, "spread"),
     Claim("Learning from ImageNet helps", "transfer", "random-weights", False),
     Claim("Next step: stronger augmentation helps", "vgg10", "cutout", True),
@@ -57,7 +62,7 @@ def conclusions_table(found: list[Result], out: str) -> HTML | Markdown:
     """Each claim with the measured difference, its 95 % interval and the verdict.
 
     Differences are turned so that those above zero are for the claim. Supported means that the whole
-    interval lies above zero, contradicted that it lies below, undecided that it holds zero, not
+    interval lies above zero, contradicted that it lies below, undecided that it contains zero, not
     tested that records are missing.
 
     Args:
@@ -83,7 +88,7 @@ def conclusion_rows(found: list[Result], variants: list[Result]) -> pd.DataFrame
     """
     effects = results.effects(variants)
     rows = [_row(claim.words, _measure(claim, effects), claim.claims_more) for claim in CLAIMS]
-    rows.insert(5, _row("Mistakes are mostly among similar classes", _similar_mistakes(found)))
+    rows.insert(5, _row("Mistakes stay among similar classes", _similar_mistakes(found)))
     return pd.DataFrame(rows)
 
 
@@ -106,7 +111,7 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     # What is for the claim comes first, as in the difference.
     pair = (recipe.changes, base.name) if claim.claims_more else (base.name, recipe.changes)
     words = f"{pair[0]}, against {pair[1]}"
-    spread = "; how far validation accuracy strays from its trend, last third of the epochs"
+    spread = "; standard deviation of validation accuracy around a straight line, last third of the epochs"
     figure = spread if claim.figure == "spread" else ""
     here = (
         effects[["model", "recipe"]].eq([claim.model, claim.recipe]).all(axis=1)
@@ -121,11 +126,19 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     )
     if row["same_training"]:
         return Measured(f"{words}: too few for the change to act")
+    if row["stopped"]:
+        words += f"; the changed trainings ended early, after {row['stopped']} epochs"
     if claim.figure == "spread":
         value, low, high = row["spread"] - row["base_spread"], row["spread_low"], row["spread_high"]
     else:
         value, low, high = row["test"], row["images_low"], row["images_high"]
     return Measured(words, value, None if np.isnan(low) else (low, high))
+
+
+def _mistakes(result: Result) -> np.ndarray:
+    """The confusion matrix without what is right, int64 `(classes, classes)`."""
+    matrix = np.array(result.record["confusion_matrix"])
+    return matrix * (1 - np.eye(len(matrix), dtype=int))
 
 
 def _similar_mistakes(found: list[Result]) -> Measured:
@@ -135,19 +148,21 @@ def _similar_mistakes(found: list[Result]) -> Measured:
     if set(names) != ANIMALS | VEHICLES:
         return Measured("these classes fall into no two kinds")
     kind = np.array([name in ANIMALS for name in names])
-    matrix = np.array(best.record["confusion_matrix"])
-    mistakes = matrix * (1 - np.eye(len(names), dtype=int))
-    same = int(mistakes[kind[:, None] == kind[None]].sum())
-    others = np.array([np.sum(kind == each) - 1 for each in kind]) / (len(names) - 1)
-    by_chance = float(np.sum(mistakes.sum(axis=1) * others) / max(mistakes.sum(), 1))
+    mistakes = _mistakes(best)
     if not mistakes.sum():
         return Measured("there are no mistakes")
-    share = stats.binomtest(same, int(mistakes.sum()))
+    alike = kind[:, None] == kind[None]
+    others = np.array([np.sum(kind == each) - 1 for each in kind]) / (len(names) - 1)
+    by_chance = float(np.sum(mistakes.sum(axis=1) * others) / mistakes.sum())
+    share = stats.binomtest(int(mistakes[alike].sum()), int(mistakes.sum()))
     low, high = share.proportion_ci(0.95, method="wilson")
+    rows = [_mistakes(group[0]) for group in results.by_experiment(found).values()]
+    shares = [each[alike].sum() / max(each.sum(), 1) for each in rows]
     words = (
-        f"{percent(same / mistakes.sum())} of the mistakes of {results.row_label(best)} stay among "
-        f"animals or among vehicles, against {percent(by_chance)} were they spread evenly; over the "
-        "test images"
+        f"{percent(share.statistic)} of the mistakes of {results.row_label(best)} stay among the six "
+        f"animals or among the four vehicles ({percent(min(shares))} to {percent(max(shares))} over "
+        f"all {len(rows)} rows), against {percent(by_chance)} were they spread evenly; over the test "
+        "images"
     )
     excess = [100 * (value - by_chance) for value in (share.statistic, low, high)]
     return Measured(words, excess[0], (excess[1], excess[2]))

@@ -25,6 +25,10 @@ _COLUMNS = (
     "original gap",
     "what changes",
 )
+SLOW_EPOCHS = (
+    "an epoch that took over twice as long as the fastest quarter did, where the process was paused "
+    "or the machine was busy, counts as one of these"
+)
 _MARKS = {
     "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "
     "validation loss; a training started today watches the cross-entropy that is shown.",
@@ -58,9 +62,9 @@ def _column_lines(found: list[Result]) -> list[str]:
     lines = [
         "<i>Gap</i>: training minus validation accuracy of the epoch whose weights were kept, in "
         "percentage points; training accuracy is averaged over the epoch with any augmentation "
-        "and dropout on, so gaps compare only where these are the same.",
-        "<i>Time</i>: an epoch that took over three times the median, as where the machine did "
-        "something else, counts as the median.",
+        "and dropout on, and validation accuracy may be that of averaged weights, so gaps compare "
+        "only where these are the same.",
+        f"<i>Time</i>: {SLOW_EPOCHS}.",
         f"The interval covers {', or '.join(kinds)}.",
     ]
     if found[0].record["dataset"]["real"]:
@@ -133,11 +137,8 @@ def _gap_line(found: list[Result]) -> str:
         "Training minus validation accuracy of the epoch whose weights were kept, in percentage "
         f"points: {listed}."
     )
-    if (table["gap"] < 0).any():
-        line += (
-            " Training accuracy is averaged over the epoch while the network learns, with any "
-            "augmentation and dropout on, so it can be the lower one."
-        )
+    if len(table) > 1:
+        line += " They compare only where augmentation, dropout and weight averaging are the same."
     return line
 
 
@@ -224,7 +225,12 @@ def describe_limits(found: list[Result]) -> Markdown:
     entry = data.dataset_by_label(dataset["name"])
     lines = [_seed_line(found), entry.limits if entry else ""]
     if dataset["real"] and not dataset["verified"]:
-        lines.append("The copy of CIFAR-10 does not match the official checksum.")
+        lines.append(
+            "The copy of CIFAR-10 does not match the official checksum; whether pixels or labels differ "
+            "from the official ones is not known."
+        )
+    if len({result.record["precision"] for result in found}) > 1:
+        lines.append(_precision_line(found))
     sizes = sorted(_train_images(found))
     if len(sizes) > 1:
         lines.append(
@@ -248,6 +254,18 @@ def describe_limits(found: list[Result]) -> Markdown:
             "and prediction times were kept; a dash stands for what they lack."
         )
     return bullets([*lines, *mark_lines(found), short_line(found)])
+
+
+def _precision_line(found: list[Result]) -> str:
+    """Which rows were computed in 16-bit numbers, where the others were not."""
+    low = results.by_experiment(
+        [result for result in found if result.record["precision"] != "float32"]
+    ).values()
+    rows = "; ".join(results.row_label(group[0]) for group in low)
+    return (
+        f"Trained in bfloat16, 16-bit floating-point numbers: {rows}. All others were trained in "
+        "float32, in 32 bits; how much of a difference that makes is not measured."
+    )
 
 
 def _train_images(found: list[Result]) -> set[int]:
@@ -282,7 +300,10 @@ def describe_results(found: list[Result]) -> str:
     entry = data.dataset_by_label(dataset["name"])
     images = entry.subject if entry else dataset["name"]
     if dataset["real"] and not dataset["verified"]:
-        images += " (a complete copy that is not byte for byte the official one)"
+        images += (
+            " (a complete copy whose files are not byte for byte the official ones; whether pixels or "
+            "labels differ is not known)"
+        )
     lines = [
         f"Test accuracy on {images}, trained on {'; '.join(results.machines(found))}.",
         short_line(found),
@@ -292,9 +313,9 @@ def describe_results(found: list[Result]) -> str:
         "seeds, for their mean, where it was trained several times: the two kinds are not comparable. "
         "*Gap* is training minus validation accuracy, in percentage points, of the epoch whose weights "
         "were kept; training accuracy is averaged over the epoch with any augmentation and dropout "
-        "on, so it can be the lower one. Epochs are those run/asked for. A time is that of one "
-        "training; an epoch that was interrupted, and so took over three times the median, counts as the "
-        "median. Differences are taken before rounding. "
+        "on, so it can be the lower one, and gaps compare only where augmentation, dropout and weight "
+        "averaging are the same. Epochs are those run/asked for. A time is that of one training; "
+        f"{SLOW_EPOCHS}. Differences are taken before rounding. "
         "Processors that differ severalfold in speed can bear one name, so times compare only roughly.",
     ]
     if dataset["real"]:

@@ -64,8 +64,9 @@ def _single_changes(effects: pd.DataFrame) -> str:
     ]
     return (
         f"{len(several)} changes of a recipe were trained with the seeds of the unchanged one. In "
-        f"{len(clear)}, the 95 % interval of the mean difference of test accuracy leaves out zero "
-        "(about one in twenty would by chance). The largest of these for each network, in points: "
+        f"{len(clear)}, the 95 % interval of the mean difference of test accuracy excludes zero (were "
+        f"all without effect, about {max(1, round(len(several) / 20))} would). The largest of these for "
+        "each network, in points: "
         f"{'; '.join(told)}. Notebooks 1 to 4 show all."
     )
 
@@ -80,9 +81,10 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
     """What became of the conclusions and next steps of the study that is rebuilt."""
     claims = conclusion_rows(found, variants)
     return (
-        "What the study that is rebuilt concluded and proposed, each claim tested by one switch in a "
-        "recipe cut short; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, the "
-        "intervals and the verdicts. A difference above zero speaks for the claim:\n\n"
+        "What the study that is rebuilt concluded and proposed, beside what was measured. Claims that "
+        "name a cause are tested by changing one thing in a shortened recipe, and their verdicts hold "
+        "for these short trainings; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, "
+        "the intervals and the verdicts. A difference above zero speaks for the claim:\n\n"
         + results.to_markdown(claims, bold=["verdict"])
     )
 
@@ -93,10 +95,10 @@ def commands_section(found: list[Result]) -> str:
     groups = results.by_experiment(found).values()
     table = pd.DataFrame(
         {
-            "row": shown["model"] + ", " + shown["recipe"],
+            "row": shown["network, recipe"],
             "command": [f"`run_all.py {run_arguments(group)}`" for group in groups],
             "on": ["; ".join(results.machines(group)) for group in groups],
-            "training, all seeds, without interruptions": [
+            "training, all seeds": [
                 duration(sum(results.training_seconds(result.record) for result in group))
                 for group in groups
             ],

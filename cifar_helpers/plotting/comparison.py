@@ -44,7 +44,7 @@ def model_comparison(rows: pd.DataFrame) -> Figure:
     accuracy, low, high, reference = (
         rows[column].to_numpy(float) for column in ("accuracy", "low", "high", "reference")
     )
-    dots = _DOTS | {"s": 40}  # smaller, so that the intervals show
+    dots = _DOTS | {"s": 16}  # smaller, so that the intervals show
     axes.scatter(accuracy, places, c=_shades(rows), label="here, with 95 % interval", **dots)
     sides = np.array([accuracy - low, high - accuracy])
     several = rows["seeds"].to_numpy() > 1

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.text import points
 
+_FAR = 4
+
 
 def effects(rows: pd.DataFrame) -> Figure:
     """The effect of each change on test accuracy with its interval, a panel for each base.
@@ -14,15 +16,20 @@ def effects(rows: pd.DataFrame) -> Figure:
     Args:
         rows: of one model, as of `results.effects`: `model`, `base`, `changes`, `seeds`, `epochs`,
             `train_images`, and `test`, `low`, `high` in percentage points; NaN leaves out the
-            interval. Within a panel the smallest effect is at the bottom.
+            interval. Within a panel the smallest effect is at the bottom. One that is several
+            times as large as any other has a panel and an axis of its own.
     """
-    groups = [group.sort_values("test") for _, group in rows.groupby("base", sort=False)]
+    far = _far_off(rows["test"])
+    groups = [group.sort_values("test") for _, group in rows.groupby(["base", far], sort=False)]
     labels = [style.wrapped(group["changes"], 34) for group in groups]
     heights = [0.5 + style.row_height(names) * len(names) for names in labels]
     figure = style.new_figure(style.WIDTH, 0.6 + sum(heights))
-    panels = figure.subplots(
-        len(groups), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
-    )
+    panels = figure.subplots(len(groups), squeeze=False, gridspec_kw={"height_ratios": heights})
+    near = [
+        axes for axes, group in zip(panels[:, 0], groups, strict=True) if not far[group.index[0]]
+    ]
+    for axes in near[1:]:
+        axes.sharex(near[0])
     for axes, group, names in zip(panels[:, 0], groups, labels, strict=True):
         places, effect = np.arange(len(group)), group["test"].to_numpy(float)
         sides = np.abs(group[["low", "high"]].to_numpy(float).T - effect)
@@ -42,6 +49,13 @@ def effects(rows: pd.DataFrame) -> Figure:
     panels[-1, 0].set_xlabel("difference of test accuracy, percentage points")
     figure.alt_text = alt_text.effects(rows)
     return figure
+
+
+def _far_off(effects: pd.Series) -> pd.Series:
+    """Whether an effect is so much larger than the next that the others would be dots beside it."""
+    sizes = effects.abs()
+    largest = sizes.nlargest(2).tolist()
+    return sizes > _FAR * largest[1] if len(sizes) > 2 else sizes < 0
 
 
 def _title(group: pd.DataFrame) -> str:

@@ -57,11 +57,15 @@ def use_style() -> None:
 def color(model: str, recipe: str = "") -> str:
     """The colour of a model in every figure, hexadecimal RGB; grey if it is not in `models.MODELS`.
 
-    The model's reference recipes are lighter shades of it, the later in the table the darker.
+    The model's reference recipes are lighter shades of it, the later in the table the darker; its best
+    recipe is darker still than the improved one, which has the full colour.
     """
     known = models.MODELS.get(model)
     full = np.array(colors.to_rgb(known.color if known else NEUTRAL))
-    rows = [row.name for row in recipes.of_model(model) if row.group == "reference"]
+    groups = {row.name: row.group for row in recipes.of_model(model)}
+    if groups.get(recipe) == "best":
+        return colors.to_hex(0.6 * full).upper()
+    rows = [name for name, group in groups.items() if group == "reference"]
     # Equal steps from nearly white to the full colour, both of them left out.
     white = 0.9 * (len(rows) - rows.index(recipe)) / (len(rows) + 1) if recipe in rows else 0.0
     return colors.to_hex((1 - white) * full + white).upper()

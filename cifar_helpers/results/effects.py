@@ -8,7 +8,7 @@ import pandas as pd
 
 from cifar_helpers import metrics
 from cifar_helpers.results.store import Result, backbone_of, load_results, published
-from cifar_helpers.results.tables import by_experiment
+from cifar_helpers.results.tables import by_experiment, epochs_run
 
 
 def load_for_effects(out: str | Path, dataset: str) -> list[Result]:
@@ -37,8 +37,8 @@ def effects(found: list[Result]) -> pd.DataFrame:
 
     Returns:
         One row a variant whose base has a seed in common with it: model, recipe, base, backbone,
-        changes, seeds (how many in common), epochs (asked for, of each phase, as text),
-        train_images, base_test (the base's mean test accuracy, a fraction) and same_training
+        changes, seeds (how many in common), epochs (asked for, of each phase, as text), stopped (after
+        how many the variant's were stopped early, as text, "" for none), train_images, base_test (the base's mean test accuracy, a fraction) and same_training
         (whether all of its epochs went as the base's, so that what it changes never acted), then as
         differences of accuracy, variant minus base, in percentage points: test, `low` and `high`
         (of test, over seeds) and `images_low` and `images_high` (over test images too), NaN for one
@@ -102,6 +102,7 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "changes": first["changes"],
         "seeds": len(pairs),
         "epochs": " + ".join(str(phase["requested"]) for phase in first["epochs"]["phases"]),
+        "stopped": epochs_run(list(variants)) if _stopped(variants) else "",
         "train_images": first["dataset"]["train_images"],
         "base_test": float(np.mean([record["test"]["accuracy"] for record in base_records])),
         "same_training": all(
@@ -118,6 +119,12 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "spread_low": spread_low,
         "spread_high": spread_high,
     }
+
+
+def _stopped(found: tuple[Result, ...]) -> bool:
+    """Whether early stopping ended one of the trainings."""
+    epochs = [result.record["epochs"] for result in found]
+    return any(each["run"] < each["requested"] for each in epochs)
 
 
 def late_spread(record: dict) -> float:

@@ -125,7 +125,7 @@ def _table_row(group: list[Result]) -> dict:
         "image_size": first["image_size"],
         "train_images": first["dataset"]["train_images"],
         "precision": first["precision"].removeprefix("mixed_"),
-        "epochs": f"{_epochs_run(records)}/{first['epochs']['requested']}",
+        "epochs": f"{epochs_run(group)}/{first['epochs']['requested']}",
         "seeds": len(records),
         "accuracy": mean(accuracies),
         "low": low,
@@ -142,9 +142,9 @@ def _table_row(group: list[Result]) -> dict:
     }
 
 
-def _epochs_run(records: list[dict]) -> str:
+def epochs_run(group: list[Result]) -> str:
     """The epochs that the seeds of a row ran for; early stopping ends them at different ones."""
-    run = [record["epochs"]["run"] for record in records]
+    run = [result.record["epochs"]["run"] for result in group]
     return "–".join(map(str, sorted({min(run), max(run)})))
 
 
@@ -170,16 +170,16 @@ def kept_gap(record: dict) -> float:
 
 
 def training_seconds(record: dict) -> float:
-    """Wall time of a training, without that in which the machine did something else.
+    """Wall time of a training, without most of that in which the machine did something else.
 
-    An epoch that took over three times as long as the median one of its phase, as where the machine
-    slept or the process was stopped, counts as that one.
+    An epoch that took over twice the time within which a quarter of its phase's epochs were done,
+    as where the machine was busy or slept or the process was stopped, counts as that time.
     """
     seconds, start = record["seconds"]["train"], 0
     for phase in record["epochs"]["phases"]:
         epochs = np.array(record["history"]["seconds"][start : start + phase["run"]])
-        usual = np.median(epochs) if len(epochs) else 0.0
-        seconds -= float(np.sum(epochs[epochs > 3 * usual] - usual))
+        usual = np.quantile(epochs, 0.25) if len(epochs) else 0.0
+        seconds -= float(np.sum(epochs[epochs > 2 * usual] - usual))
         start += phase["run"]
     return seconds
 
