@@ -93,7 +93,8 @@ def _files() -> list[tuple[float, int, Path]]:
     for path in folder().iterdir() if folder().exists() else ():
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             state = path.stat()
-            if path.suffix != ".partial" or time.time() - state.st_mtime > _ABANDONED:
+            whole = path.suffix != ".partial" or time.time() - state.st_mtime > _ABANDONED
+            if whole and path.is_file():
                 found.append((state.st_mtime, state.st_size, path))
     return found
 
@@ -103,16 +104,21 @@ def _size() -> int:
 
 
 def clear() -> int:
-    """Remove everything from the cache; gives the number of bytes that are free again."""
+    """Remove all cached arrays; gives the number of bytes that are free again."""
     before = _size()
     _make_room(-1)
     return before - _size()
 
 
 def main() -> int:
-    """The command line: how large the cache is, and a way to empty it; gives the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m cifar_helpers.cache", description=main.__doc__)
-    parser.add_argument("--clear", action="store_true", help="remove everything")
+    """The command line; gives the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cifar_helpers.cache",
+        description="Says how large the cache of features is, and empties it.",
+    )
+    parser.add_argument(
+        "--clear", action="store_true", help="remove them all; a downloaded CIFAR-10 stays"
+    )
     asked = parser.parse_args()
     try:
         if asked.clear:

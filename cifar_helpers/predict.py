@@ -59,7 +59,7 @@ def load_model(out: str | os.PathLike, model: str, recipe: str, seed: int = 0) -
     Raises:
         UserError: if the run holds no such network, or its file cannot be read.
     """
-    path = results.model_path(user_path(out), model, recipe, seed)
+    path = results.model_path(out, model, recipe, seed)
     if not path.exists():
         raise UserError(
             f"the network of {model}, recipe {recipe}, seed {seed} must be in {path.parent}; it has "
@@ -176,14 +176,12 @@ def best_network(run: str | os.PathLike = "") -> tuple[results.Result, Path]:
     Raises:
         UserError: if there is none.
     """
-    found = results.load_results(user_path(run)) if run else results.published()
+    found = results.load_results(run) if run else results.published()
     networks = {}
     for result in found:
         record = result.record
         place = (record["model"], record["recipe"], record["seed"])
-        path = (
-            results.model_path(user_path(run), *place) if run else results.published_network(*place)
-        )
+        path = results.model_path(run, *place) if run else results.published_network(*place)
         if path.exists():
             networks[path] = result
     if not networks:

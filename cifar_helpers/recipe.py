@@ -1,7 +1,7 @@
 """What a recipe is: frozen dataclasses, variants of them, and the hash that names a training."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,6 +11,11 @@ from cifar_helpers.text import closest, listed
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
+
+
+_SHARE = ("in [0, 1)", lambda value: 0 <= value < 1)
+_COUNT = ("a whole number of at least 0", lambda value: isinstance(value, int) and value >= 0)
+_POSITIVE = ("a whole number of at least 1", lambda value: isinstance(value, int) and value >= 1)
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,7 @@ class Phase:
                 raise ValueError(
                     f"{name} must be one of {listed(known)}; received {getattr(self, name)!r}."
                 )
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be 1 or more; received {self.epochs}.")
+        _check_ranges(self)
         if self.ema and self.early_stopping:
             raise ValueError(
                 "weights are either averaged or the best ones; received "
@@ -155,7 +159,8 @@ class Recipe:
     explained: bool = False
 
     def __post_init__(self):
-        """Refuse what does not go together."""
+        """Refuse what cannot be, and what does not go together."""
+        _check_ranges(self)
         if self.mixup and self.teacher:
             raise ValueError(
                 "a teacher answers to single images, not to those that mixup blends; received "
@@ -185,6 +190,36 @@ class Recipe:
         Adam's steps depend less on it.
         """
         return replace(self, phases=tuple(_in_batches(phase, most) for phase in self.phases))
+
+
+_RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "epochs": _POSITIVE,
+    "batch_size": _POSITIVE,
+    "learning_rate": ("above 0", lambda value: value > 0),
+    "warmup": _SHARE,
+    "weight_decay": ("at least 0", lambda value: value >= 0),
+    "ema": _SHARE,
+    "early_stopping": _COUNT,
+    "reduce_on_plateau": _COUNT,
+    "unfrozen": ("None or a whole number", lambda value: value is None or _COUNT[1](value)),
+    "layer_decay": ("in (0, 1]", lambda value: 0 < value <= 1),
+    "dropout": ("None or in [0, 1)", lambda value: value is None or 0 <= value < 1),
+    "label_smoothing": _SHARE,
+    "mixup": ("at least 0", lambda value: value >= 0),
+    "validation_fraction": ("in (0, 1)", lambda value: 0 < value < 1),
+    "train_images": _COUNT,
+    "teacher_share": ("in [0, 1]", lambda value: 0 <= value <= 1),
+    "temperature": ("at least 1", lambda value: value >= 1),
+}
+
+
+def _check_ranges(made: Phase | Recipe) -> None:
+    """Refuse numbers that a field cannot have."""
+    for name in _RANGES.keys() & {each.name for each in fields(made)}:
+        words, holds = _RANGES[name]
+        value = getattr(made, name)
+        if not holds(value):
+            raise ValueError(f"{name} must be {words}; received {value!r}.")
 
 
 def _in_batches(phase: Phase, most: int) -> Phase:

@@ -5,7 +5,7 @@ recipe of each model is the best known for that architecture within a like budge
 change one thing of such a recipe each, to tell what that is worth.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -400,6 +400,50 @@ def check_names(wanted: Iterable[str], *, option: str = "recipes") -> None:
             )
 
 
+def check_model(model: str) -> None:
+    """Refuse a network that is not in the table.
+
+    Raises:
+        UserError: it names what was probably meant.
+    """
+    known = list(dict.fromkeys(row.model for row in RECIPES))
+    if model not in known:
+        raise UserError(
+            f"model must be one of {listed(known)}; received {model!r}.{closest(str(model), known)}"
+        )
+
+
+def check_seeds(seeds: Sequence[int], *, option: str = "seeds") -> None:
+    """Refuse seeds that NumPy and Keras, which take 32 bits, or one record a seed would not.
+
+    Raises:
+        UserError: for any but different whole numbers; `option` is what they were given as.
+    """
+    fine = seeds and all(_is_whole(seed, 0) and seed < 2**32 for seed in seeds)
+    if not fine or len(set(seeds)) < len(seeds):
+        raise UserError(
+            f"{option} must be different whole numbers from 0 to 2**32 - 1; received {listed(seeds)}."
+        )
+
+
+def check_image_size(sizes: Sequence[int], *, option: str = "image_size") -> None:
+    """Refuse sizes in pixels that the two reference recipes of transfer learning cannot have.
+
+    Raises:
+        UserError: for any but one multiple of 32, or two in order; `option` as of `check_seeds`.
+    """
+    fine = all(_is_whole(size, 32) and size <= 512 and size % 32 == 0 for size in sizes)
+    if not fine or len(sizes) not in (1, 2) or list(sizes) != sorted(set(sizes)):
+        raise UserError(
+            f"{option} must be one size, or two with the smaller first, each a multiple of 32 from 32 "
+            f"to 512; received {listed(sizes)}."
+        )
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
     """The recipes of a model that were asked for, in the order of the results table.
 
@@ -410,8 +454,9 @@ def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:
         epochs: as of `Recipe.capped`.
 
     Raises:
-        UserError: for a word that is neither a group nor any model's recipe.
+        UserError: for an unknown model, or a word that is neither a group nor any model's recipe.
     """
+    check_model(model)
     check_names(wanted)
     return [
         recipe.capped(epochs)

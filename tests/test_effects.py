@@ -1,13 +1,12 @@
 """What a variant's change is worth, and whether a new seed agrees with the published ones."""
 
-import sys
 from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cifar_helpers import narrative, results
+from cifar_helpers import narrative, plotting, results
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import check, options
 from cifar_helpers.runner.record import hold
@@ -66,6 +65,25 @@ def test_a_base_differs_in_nothing_else(other):
     assert results.effects([*SEEDS, _variant(SEEDS[0], **other)]).empty
 
 
+def test_trainings_of_other_lengths_stand_apart():
+    """As where a run holds a quick pass of what is published too."""
+
+    def shorter(result):
+        record = deepcopy(result.record)
+        record["epochs"]["requested"] = record["epochs"]["phases"][0]["requested"] = 2
+        record |= {"experiment_hash": f"short {record['recipe']}"}
+        record |= {"parameters_hash": f"short {record['recipe']} {record['seed']}"}
+        return results.Result(record, dict(result.arrays))
+
+    published = [*SEEDS, *(_named(_variant(each), "no-averaging") for each in SEEDS)]
+    published += [_named(_variant(each), "no-decay") for each in SEEDS]
+    own = [shorter(each) for each in published[:6]]
+    rows = results.effects([*own, *published]).set_index("recipe")
+    assert rows["epochs"].to_dict() == {"no-averaging": "2", "no-decay": "10"}
+    assert rows["base_experiment"].nunique() == 2
+    assert len(plotting.effects(rows.reset_index()).axes) == 2
+
+
 def test_a_change_that_never_acted_is_told_apart(tmp_path, splits):
     for result in SEEDS:
         same = _variant(result, history=result.record["history"])
@@ -95,8 +113,7 @@ def test_a_steady_rise_is_no_spread():
 @pytest.fixture
 def splits(monkeypatch):
     """As pages use them: the published records' images, without the images, and no variants."""
-    module = sys.modules["cifar_helpers.results.effects"]  # `results.effects` is its function
-    monkeypatch.setattr(module, "published", lambda: SEEDS)
+    monkeypatch.setattr(results.store, "published", lambda: SEEDS)
     source = SimpleNamespace(real=True, name=SEEDS[0].record["dataset"]["name"])
     return SimpleNamespace(source=source)
 

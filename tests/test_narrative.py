@@ -417,9 +417,7 @@ def others(monkeypatch, toy_splits):
     """Published records: a list to fill; the images of all of them are at hand."""
     published = []
     monkeypatch.setattr(results, "published", lambda: published)
-    monkeypatch.setattr(
-        sys.modules["cifar_helpers.results.effects"], "published", lambda: published
-    )
+    monkeypatch.setattr(results.store, "published", lambda: published)
     source = replace(toy_splits.source, name="CIFAR-10", real=True, sha256="")
     return published, replace(toy_splits, source=source)
 

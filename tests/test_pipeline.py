@@ -384,6 +384,7 @@ BAD = [
     (["--data-dir", ".", "--dataset", "toy"], "--dataset toy reads no copy; leave --data-dir out"),
     (["--weights-file", "nowhere.h5"], "--weights-file must exist; there is no nowhere.h5"),
     (["--weights-file", "sources"], "--weights-file must be a file"),
+    (["--out", ""], "--out must name a file or folder"),
     (["--out", "file.txt"], "--out must be a folder; file.txt is a file"),
     (["--out", "file.txt/below"], "--out must be a folder that can be written"),
     (["--out", "sources"], "sources holds other files"),
@@ -654,6 +655,29 @@ def test_a_picture_of_ones_own_reaches_its_notebook_and_makes_no_run_of_its_own(
     assert plan.run_name(asked, {}) == "full"
 
 
+def test_files_count_by_what_is_in_them_and_not_by_where_they_are(study):
+    comparison = notebooks.find_notebooks(ROOT / "notebooks")[-1:]
+
+    def name(**given):
+        options = check(Options(**given), comparison)
+        (job,) = plan.make_plan(comparison, options, Inputs(REAL), study.runs / "x", {})
+        return job.inputs_hash
+
+    for picture, content in (("cat.png", "a"), ("same.png", "a"), ("other.png", "b")):
+        (study.root / picture).write_text(content)
+    of_cat = name(picture="cat.png")
+    assert name(picture="same.png") == of_cat
+    assert len({of_cat, name(picture="other.png"), name()}) == 3
+    (study.root / "copy").mkdir()
+    assert name(data_dir="copy") == name()
+
+
+def test_a_notebook_that_trains_must_take_a_data_set():
+    notebook = types.SimpleNamespace(name="01_x", model="vgg10", trains_a_plan=True, types={})
+    with pytest.raises(UserError, match="must have the parameter dataset; 01_x has none"):
+        inputs.find_data(Options(), [notebook])
+
+
 def test_threads_are_shared_between_workers(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(plan, "cores", lambda: 8)
@@ -786,6 +810,12 @@ RUN = {
 def test_the_reports_command_can_be_pasted_into_a_shell():
     arguments = {"epochs": 5, "seeds": [0, 1], "workers": 2, "parameters": ["label=a b"]}
     assert report._command(arguments) == ("python run_all.py --epochs 5 --seeds 0 1 -p 'label=a b'")
+
+
+def test_the_reports_command_shows_no_folder_of_the_user():
+    for name in ("data_dir", "weights_file", "picture"):
+        flag = "--" + name.replace("_", "-")
+        assert report._command({name: "/home/me/file"}) == f"python run_all.py {flag} file"
 
 
 def test_a_page_links_to_the_next_one_as_soon_as_there_is_one(study):

@@ -118,6 +118,48 @@ def test_a_record_without_validation_predictions_is_read(finished, tmp_path):
     assert set(found.arrays) == {"labels", "probabilities"}
 
 
+def test_an_array_of_a_later_version_damages_no_record(finished, tmp_path):
+    _, run, result = finished
+    file = results.save_result(result, tmp_path).with_suffix(".npz")
+    with np.load(file) as stored:
+        np.savez(file, later=np.zeros(3), **{name: stored[name] for name in stored.files})
+    found = results.find_result(tmp_path, run.recipe, 1, run.parameters_hash)
+    assert set(found.arrays) == set(result.arrays)
+
+
+def test_a_folder_may_be_named_from_the_home_folder(finished, tmp_path, monkeypatch):
+    _, run, result = finished
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    results.save_result(result, "~/run")
+    assert (tmp_path / "run" / "results").is_dir()
+    assert len(results.load_results("~/run")) == 1
+    assert results.model_path("~/run", "vgg10", "base", 0).is_relative_to(tmp_path)
+    assert run.checkpoint("~/run").is_relative_to(tmp_path)
+
+
+def test_tables_take_in_every_seed_that_the_folder_holds(finished, tmp_path):
+    _, _, result = finished
+    group = result.record["experiment_hash"]
+    for seed in (2, 0):
+        other = _other(result, seed=seed, parameters_hash=f"of {seed}", experiment_hash=group)
+        results.save_result(other, tmp_path)
+    another = _other(result, recipe="reference", seed=5, parameters_hash="another")
+    results.save_result(another, tmp_path)
+    found = results.with_other_seeds([result], tmp_path, published=False)
+    assert [each.record["seed"] for each in found] == [0, 1, 2]
+    assert results.with_other_seeds([result], "", published=False) == [result]
+
+
+def test_published_seeds_join_only_where_they_are_asked_for(tmp_path):
+    seeds = [each for each in PUBLISHED if each.record["model"] == "baseline_cnn"][:3]
+    assert len({each.record["experiment_hash"] for each in seeds}) == 1
+    alone = results.with_other_seeds(seeds[:1], tmp_path, published=False)
+    assert alone == seeds[:1]
+    joined = results.with_other_seeds(seeds[:1], tmp_path, published=True)
+    assert [each.record["seed"] for each in joined] == [0, 1, 2]
+
+
 def test_the_gap_is_that_of_the_last_epoch_in_points(finished):
     _, run, result = finished
     last = run.history["accuracy"][-1] - run.history["val_accuracy"][-1]
@@ -552,7 +594,7 @@ def test_a_comparison_is_about_the_records_of_the_images_at_hand(finished, toy_s
     assert [found.record["seed"] for found in comparison.found] == [1]
     assert comparison.splits is toy_splits
     assert comparison.notice() == toy_splits.source.notice()
-    with pytest.raises(UserError, match="found 0 records, none of these images"):
+    with pytest.raises(UserError, match="found 0 of the study's rows, none of these images"):
         results.for_comparison(tmp_path / "none", _real(toy_splits), dataset="cifar10")
 
 

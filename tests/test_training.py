@@ -226,9 +226,9 @@ def test_weight_decay_spares_biases_and_batch_norms():
 
 
 def test_the_plan_resizes_the_reference_rows_and_caps_the_improved_one():
-    plan = training.plan("transfer", ["reference", "improved"], seeds=[0], image_size=[48, 64])
+    plan = training.plan("transfer", ["reference", "improved"], seeds=[0], image_size=[32, 64])
     sizes = {recipe.name: recipe.image_size for recipe, _ in plan}
-    assert sizes == {"96px": 48, "224px": 64, "improved": 64}
+    assert sizes == {"96px": 32, "224px": 64, "improved": 32}
 
 
 def test_the_plan_fine_tunes_each_backbone_by_its_own_schedule_as_deep_and_as_large():
@@ -237,7 +237,7 @@ def test_the_plan_fine_tunes_each_backbone_by_its_own_schedule_as_deep_and_as_la
         backbone: [
             recipe
             for recipe, _ in training.plan(
-                "transfer", wanted, seeds=[0], epochs=9, image_size=[96, 64], backbone=backbone
+                "transfer", wanted, seeds=[0], epochs=9, image_size=[64, 96], backbone=backbone
             )
         ]
         for backbone in models.BACKBONES
@@ -297,8 +297,8 @@ def test_reference_rows_are_resized_by_their_place_not_by_their_names(monkeypatc
         for row in recipes.of_model("transfer")
     ]
     monkeypatch.setattr(recipes, "RECIPES", tuple(renamed))
-    plan = training.plan("transfer", ["reference"], image_size=[48, 64])
-    assert [recipe.image_size for recipe, _ in plan] == [48, 64]
+    plan = training.plan("transfer", ["reference"], image_size=[64, 96])
+    assert [recipe.image_size for recipe, _ in plan] == [64, 96]
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,12 @@ def test_reference_rows_are_resized_by_their_place_not_by_their_names(monkeypatc
         ({"seeds": [0, 0]}, "seeds must be different"),
         ({"epochs": -1}, "epochs must be 1 or more"),
         ({"seeds": [-1]}, "seeds must be different"),
-        ({"image_size": [16]}, "image_size must hold"),
+        ({"seeds": [1.5]}, "seeds must be different"),
+        ({"seeds": 3}, r"seeds must be a list, such as \[3\]"),
+        ({"epochs": "5"}, "epochs must be 1 or more"),
+        ({"image_size": [16]}, "image_size must be one size, or two"),
+        ({"image_size": [224, 96]}, "the smaller first"),
+        ({"model": "vgg16"}, "received 'vgg16'. Did you mean vgg10"),
         ({"wanted": ["96px"]}, "at least one of vgg10"),
     ],
 )
@@ -488,6 +493,23 @@ def test_one_epoch_of_the_head_computes_of_each_image_the_view_that_it_shows(toy
         np.testing.assert_array_equal(batch, same)
 
 
+def test_random_weights_stand_in_only_for_a_recipe_that_asks(toy_splits, monkeypatch):
+    resolved = []
+
+    def resolve(name):
+        resolved.append(name)
+        return find_backbone("")
+
+    trainings._found_weights.cache_clear()
+    monkeypatch.setattr(backbones, "resolve", resolve)
+    recipe = replace(TRANSFER, phases=(replace(TRANSFER.phases[0], epochs=1),))
+    for weights in (None, "tiny"):
+        run = training.train(recipe, toy_splits, seed=0, weights=weights, verbose=False, **FAST)
+        assert run.backbone == find_backbone("")
+    assert resolved == ["auto", "tiny"]
+    trainings._found_weights.cache_clear()
+
+
 def test_a_recipe_gets_the_weights_of_its_own_backbone_found_once(toy_splits, monkeypatch):
     found = []
 
@@ -495,7 +517,7 @@ def test_a_recipe_gets_the_weights_of_its_own_backbone_found_once(toy_splits, mo
         found.append(name)
         return find_backbone("")
 
-    trainings._own_weights.cache_clear()
+    trainings._found_weights.cache_clear()
     monkeypatch.setattr(backbones, "resolve", resolve)
     head_alone = (replace(TRANSFER.phases[0], epochs=1),)
     recipe = replace(TRANSFER, backbone="tiny", phases=head_alone)

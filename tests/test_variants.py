@@ -80,11 +80,17 @@ def test_a_variant_has_no_published_figures():
         ({"phase": {"reduce_on_plateau": 1}}, "received schedule='linear' and warmup=0.2"),
         ({"phase": {"optimizer": "rmsprop"}}, "one of adam, adamw, sgd; received 'rmsprop'"),
         ({"phase": {"schedule": "step"}}, "constant, cosine, linear; received 'step'"),
-        ({"phase": {"epochs": 0}}, "epochs must be 1 or more; received 0"),
+        ({"phase": {"epochs": 0}}, "epochs must be a whole number of at least 1; received 0"),
         ({}, "must change something"),
         ({"label_smoothing": 0.1}, "must change something"),
         ({"phases": ()}, "received phases"),
-        ({"phase": {"epochs": "3"}}, "the variant other cannot be"),
+        ({"phase": {"epochs": "3"}}, "epochs must be a whole number of at least 1; received '3'"),
+        ({"phase": {"epochs": 1.5}}, "epochs must be a whole number"),
+        ({"phase": {"learning_rate": -1.0}}, "learning_rate must be above 0; received -1.0"),
+        ({"phase": {"warmup": 2.0}}, r"warmup must be in \[0, 1\); received 2.0"),
+        ({"phase": {"ema": 1.5}}, r"ema must be in \[0, 1\)"),
+        ({"label_smoothing": 3.0}, r"label_smoothing must be in \[0, 1\); received 3.0"),
+        ({"label_smoothing": "much"}, "the variant other cannot be"),
     ],
 )
 def test_what_makes_no_variant_is_refused(wrong, message):
@@ -111,6 +117,24 @@ def test_a_field_that_a_network_has_no_use_for_is_refused():
     made = variant(TINY, "drier", dropout=0.5)
     with pytest.raises(UserError, match=r"baseline_cnn has no dropout; received 0.5. Leave"):
         training.build(made)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone": "efficientnet-lite0"},
+        {"pretrained": False},
+        {"explained": True, "label_smoothing": 0.0},
+        {"image_size": 64},
+        {"phase": {"unfrozen": 5}},
+        {"phase": {"layer_decay": 0.5}},
+    ],
+    ids=str,
+)
+def test_what_only_a_backbone_uses_is_refused_before_anything_is_trained(change, splits):
+    made = variant(TINY, "other", **change)
+    with pytest.raises(UserError, match=r"the network baseline_cnn has no \w+; received"):
+        training.train(made, splits, seed=0)
 
 
 def test_an_unknown_augmentation_is_refused_before_anything_is_trained():

@@ -25,6 +25,7 @@ def effect_rows(model: str, out: str, splits: Splits) -> pd.DataFrame:
         out: the run's folder.
         splits: the images at hand, of the data set that the records are of.
     """
+    recipes.check_model(model)
     found = results.load_for_effects(out, splits.source.name)
     return results.effects([result for result in found if result.record["model"] == model])
 
@@ -49,12 +50,12 @@ def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
     if rows.empty or not splits.source.real:
         return Markdown("")
     parts = []
-    for base, group in rows.groupby("base", sort=False):
+    for _, group in rows.groupby("base_experiment", sort=False):
         first = group.sort_values("seeds").iloc[-1]
         about = f"{first['epochs']} epochs, {count(first['train_images'])} images"
         lines = [_line(row) for row in group.sort_values("test").to_dict("records")]
         parts.append(
-            f"Against *{base}* ({about}), which has {percent(first['base_test'])}:\n\n"
+            f"Against *{first['base']}* ({about}), which has {percent(first['base_test'])}:\n\n"
             + bullets(lines).data
         )
     if missing := untested(model, rows):

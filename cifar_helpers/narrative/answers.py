@@ -117,7 +117,10 @@ def difference(first: Result, second: Result) -> dict:
 
 
 def _known_rows(model: str, out: str, splits: Splits) -> list[Result]:
-    """A model's rows, of a run's folder where it has records, else the published ones."""
+    """A model's rows, of a run's folder where it has records, else the published ones.
+
+    Not both: beside a quick pass the published rows would say nothing.
+    """
     known = (results.load_results(out) if out else []) or results.published()
     rows = results.without_variants(results.records_of(splits, known))
     return [result for result in rows if result.record["model"] == model]

@@ -1,12 +1,10 @@
 """What a trained network sees in a picture of one's own."""
 
-from pathlib import Path
-
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from cifar_helpers import plotting, predict, results
-from cifar_helpers.errors import UserError
+from cifar_helpers.errors import UserError, user_path
 
 
 def plot_own_picture(picture: str, out: str = "") -> Figure | Markdown:
@@ -41,5 +39,5 @@ def describe_picture_network(out: str = "") -> Markdown:
 
 def _with_network(out: str) -> str:
     """The run's folder if it keeps a network of one of its records, else "" for the published."""
-    kept = (Path(out) / "models").glob("*.keras") if out else []
+    kept = (user_path(out) / "models").glob("*.keras") if out else []
     return out if any(kept) and results.load_results(out) else ""

@@ -98,6 +98,8 @@ def describe_gradients(norms: Mapping[str, Mapping[str, float]]) -> Markdown:
 
 def _rounded(value: float) -> str:
     """Two digits, with commas: "1,300", "0.35"."""
+    if not math.isfinite(value):  # times a gradient of zero
+        return "∞"
     digits = max(0, 1 - math.floor(math.log10(value))) if value > 0 else 0
     return (
         f"{value:,.{digits}f}" if value < 100 else f"{round(value, -len(f'{value:.0f}') + 2):,.0f}"

@@ -87,8 +87,8 @@ def cost_accuracy(rows: pd.DataFrame, x_label: str) -> str:
 def effects(rows: pd.DataFrame) -> str:
     """Of what changes of recipes are worth; `rows` as `plotting.effects` takes them."""
     sentences = ["Difference of test accuracy that each change makes, in percentage points."]
-    for base, group in rows.groupby("base", sort=False):
-        changes = []
+    for _, group in rows.groupby("base_experiment", sort=False):
+        base, changes = group["base"].iloc[0], []
         for row in group.sort_values("test", ascending=False).to_dict("records"):
             known = "" if pd.isna(row["low"]) else f" ({points_interval(row['low'], row['high'])})"
             changes.append(f"{row['changes']}: {points(row['test'])}{known}")

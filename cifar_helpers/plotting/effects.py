@@ -14,13 +14,15 @@ def effects(rows: pd.DataFrame) -> Figure:
     """The effect of each change on test accuracy with its interval, a panel for each base.
 
     Args:
-        rows: of one model, as of `results.effects`: `model`, `base`, `changes`, `seeds`, `epochs`,
+        rows: of one model, as of `results.effects`: `model`, `base`, `base_experiment`, `changes`, `seeds`, `epochs`,
             `train_images`, and `test`, `low`, `high` in percentage points; NaN leaves out the
             interval. Within a panel the smallest effect is at the bottom. One that is several
             times as large as any other has a panel and an axis of its own.
     """
     far = _far_off(rows["test"])
-    groups = [group.sort_values("test") for _, group in rows.groupby(["base", far], sort=False)]
+    groups = [
+        group.sort_values("test") for _, group in rows.groupby(["base_experiment", far], sort=False)
+    ]
     labels = [style.wrapped(group["changes"], 34) for group in groups]
     heights = [0.5 + style.row_height(names) * len(names) for names in labels]
     figure = style.new_figure(style.WIDTH, 0.6 + sum(heights))

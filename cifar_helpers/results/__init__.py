@@ -24,6 +24,7 @@ from cifar_helpers.results.store import (
     backbone_of,
     checkpoint_path,
     find_result,
+    known,
     load_results,
     model_path,
     published,
@@ -46,6 +47,7 @@ from cifar_helpers.results.tables import (
     results_table,
     row_label,
     training_seconds,
+    with_other_seeds,
     without_variants,
 )
 
@@ -73,6 +75,7 @@ __all__ = [
     "index_rows",
     "is_of_earlier_rule",
     "kept_gap",
+    "known",
     "late_spread",
     "load_for_effects",
     "load_results",
@@ -91,5 +94,6 @@ __all__ = [
     "smoothing_effects",
     "to_markdown",
     "training_seconds",
+    "with_other_seeds",
     "without_variants",
 ]

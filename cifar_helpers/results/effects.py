@@ -7,37 +7,33 @@ import numpy as np
 import pandas as pd
 
 from cifar_helpers import metrics
-from cifar_helpers.results.store import Result, backbone_of, load_results, published
-from cifar_helpers.results.tables import by_experiment, epochs_run
+from cifar_helpers.results.store import Result, backbone_of, known
+from cifar_helpers.results.tables import by_experiment, epochs_run, experiment_hash
 
 
 def load_for_effects(out: str | Path, dataset: str) -> list[Result]:
     """The records of a run's folder and the published ones, variants and all, of one data set.
 
     Args:
-        out: the run's folder, whose records go before published ones of the same training; "" for
-            none.
+        out: as of `known`.
         dataset: its name in records. Of several copies of it each is compared for itself.
     """
-    found = {
-        result.record["parameters_hash"]: result
-        for result in (*published(), *(load_results(out) if out else ()))
-        if result.record["dataset"]["name"] == dataset
-    }
-    return list(found.values())
+    return [result for result in known(out) if result.record["dataset"]["name"] == dataset]
 
 
 def effects(found: list[Result]) -> pd.DataFrame:
     """What each variant's change is worth, over the seeds that it and its base were trained with.
 
-    A variant's base is the recipe that it was made from, with the same images, precision and backbone.
+    A variant's base is the recipe that it was made from, with the same images, epochs, precision and
+    backbone. Of a variant that was trained in several ways, such as a quick pass beside the published
+    records, the first in `found` counts.
 
     Args:
         found: results of variants and their bases; others are passed over.
 
     Returns:
-        One row a variant whose base has a seed in common with it: model, recipe, base, backbone,
-        changes, seeds (how many in common), epochs (asked for, of each phase, as text), stopped (after
+        One row a variant whose base has a seed in common with it: model, recipe, base,
+        base_experiment (its `experiment_hash`: the rows of one base compare), backbone, changes, seeds (how many in common), epochs (asked for, of each phase, as text), stopped (after
         how many the variant's were stopped early, as text, "" for none), train_images, base_test (the base's mean test accuracy, a fraction) and same_training
         (whether all of its epochs went as the base's, so that what it changes never acted), then as
         differences of accuracy, variant minus base, in percentage points: test, `low` and `high`
@@ -45,7 +41,8 @@ def effects(found: list[Result]) -> pd.DataFrame:
         seed; `spread` and `base_spread` (`late_spread`, mean over the seeds), `spread_low` and
         `spread_high` (of their difference, over seeds), in points.
     """
-    return pd.DataFrame([_effect(pairs) for pairs in beside_their_bases(found)])
+    rows = pd.DataFrame([_effect(pairs) for pairs in beside_their_bases(found)])
+    return rows.drop_duplicates(["model", "recipe"], ignore_index=True) if len(rows) else rows
 
 
 def beside_their_bases(found: list[Result]) -> list[list[tuple[Result, Result]]]:
@@ -53,7 +50,7 @@ def beside_their_bases(found: list[Result]) -> list[list[tuple[Result, Result]]]
     experiments, paired = list(by_experiment(found).values()), []
     for group in experiments:
         bases = (each for each in experiments if _is_base(each[0].record, group[0].record))
-        paired.append(max((_by_seed(group, base) for base in bases), key=len, default=[]))
+        paired.append(max((_by_seed(group, base) for base in bases), key=_likeness, default=[]))
     return [pairs for pairs in paired if pairs]
 
 
@@ -66,6 +63,12 @@ def _is_base(base: dict, record: dict) -> bool:
         and base["precision"] == record["precision"]
         and backbone_of(base) == backbone_of(record)
     )
+
+
+def _likeness(pairs: list[tuple[Result, Result]]) -> tuple[bool, int]:
+    """Whether both were asked for as many epochs, and how many seeds they share."""
+    epochs = [{each.record["epochs"]["requested"] for each in pair} for pair in pairs]
+    return all(len(asked) == 1 for asked in epochs) and bool(pairs), len(pairs)
 
 
 def _by_seed(group: list[Result], base: list[Result]) -> list[tuple[Result, Result]]:
@@ -98,6 +101,7 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "model": first["model"],
         "recipe": first["recipe"],
         "base": first["variant_of"],
+        "base_experiment": experiment_hash(bases[0]),
         "backbone": backbone_of(first),
         "changes": first["changes"],
         "seeds": len(pairs),

@@ -7,6 +7,7 @@ it is, the rest is too.
 
 import contextlib
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from cifar_helpers import files, metrics, recipes
-from cifar_helpers.errors import UserError
+from cifar_helpers.errors import UserError, user_path
 from cifar_helpers.text import listed
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -97,7 +98,9 @@ class _StoredArrays(Mapping):
         with self._opened() as file:
             if missing := {"probabilities", "labels"} - set(file.files):
                 raise ValueError(f"without {listed(sorted(missing))}")
-            return list(file.files)
+            return [
+                name for name in file.files if name in _ARRAYS
+            ]  # a later version may add others
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._names:
@@ -168,16 +171,16 @@ class _Place:
                 files.move(getattr(self, part), target)
 
 
-def model_path(out: str | Path, model: str, recipe: str, seed: int) -> Path:
+def model_path(out: str | os.PathLike, model: str, recipe: str, seed: int) -> Path:
     """Where a run keeps the trained network of a row, a `.keras` file."""
-    return _Place(Path(out), model, recipe, seed).network
+    return _Place(user_path(out), model, recipe, seed).network
 
 
 def checkpoint_path(
-    out: str | Path, recipe: recipes.Recipe, seed: int, parameters_hash: str
+    out: str | os.PathLike, recipe: recipes.Recipe, seed: int, parameters_hash: str
 ) -> Path:
     """Where a training keeps its checkpoint: trainings of other parameters have other files."""
-    folder = Path(out) / "checkpoints" / recipe.model / recipe.name / f"seed{seed}"
+    folder = user_path(out) / "checkpoints" / recipe.model / recipe.name / f"seed{seed}"
     return folder / f"{parameters_hash[:12]}.npz"
 
 
@@ -185,7 +188,7 @@ def checkpoint_path(
 
 
 def save_result(
-    result: Result, out: str | Path, *, save_model: Callable[[Path], Any] | None = None
+    result: Result, out: str | os.PathLike, *, save_model: Callable[[Path], Any] | None = None
 ) -> Path:
     """Write a training's network, predictions and record under `out`; returns the record's path.
 
@@ -193,7 +196,7 @@ def save_result(
     its predictions and its network. `save_model` writes the trained network, whole, to a path.
     """
     record = result.record
-    place = _Place(Path(out), record["model"], record["recipe"], record["seed"])
+    place = _Place(user_path(out), record["model"], record["recipe"], record["seed"])
     _make_room(place, record["parameters_hash"])
     if save_model:
         place.network.parent.mkdir(parents=True, exist_ok=True)
@@ -222,13 +225,15 @@ def _make_room(place: _Place, wanted: str) -> None:
 # Reading
 
 
-def find_result(out: str | Path, recipe: recipes.Recipe, seed: int, *wanted: str) -> Result | None:
+def find_result(
+    out: str | os.PathLike, recipe: recipes.Recipe, seed: int, *wanted: str
+) -> Result | None:
     """A row's finished record with one of the `parameters_hash` that are wanted, or None.
 
     That which has the row's place comes first; else one whose place another has taken is moved back,
     with its network. A damaged one is moved to the folder `earlier`.
     """
-    place = _Place(Path(out), recipe.model, recipe.name, seed)
+    place = _Place(user_path(out), recipe.model, recipe.name, seed)
     found = _read_wanted(place, wanted)
     for each in () if found else wanted:
         if found := _read_wanted(place.named(each), (each,)):
@@ -264,13 +269,13 @@ def _read_result(path: Path) -> Result:
     return Result(record, _StoredArrays(path.with_suffix(".npz")))
 
 
-def load_results(out: str | Path) -> list[Result]:
+def load_results(out: str | os.PathLike) -> list[Result]:
     """All records under `out`/results, in the order of the study's table, then by seed.
 
     One that cannot be read is left out, with a line that says so.
     """
     found = []
-    for path in sorted((Path(out) / "results").glob("*/*/seed*.json")):
+    for path in sorted((user_path(out) / "results").glob("*/*/seed*.json")):
         try:
             found.append(_read_result(path))
         except UserError as error:
@@ -287,6 +292,18 @@ def load_results(out: str | Path) -> list[Result]:
 def published() -> list[Result]:
     """The records that come with the checkout; none where the package is installed without it."""
     return load_results(_CHECKOUT)
+
+
+def known(out: str | os.PathLike = "") -> list[Result]:
+    """The records of a run's folder and the published ones, each training once, the folder's first.
+
+    Args:
+        out: the run's folder; "" for none.
+    """
+    found: dict[str, Result] = {}
+    for result in (*(load_results(out) if out else ()), *published()):
+        found.setdefault(result.record["parameters_hash"], result)
+    return list(found.values())
 
 
 def published_network(model: str, recipe: str, seed: int) -> Path:

@@ -1,6 +1,7 @@
 """Records side by side: which trainings belong together, their means, and which row is best."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from cifar_helpers.data import Splits
 from cifar_helpers.errors import UserError
 from cifar_helpers.hardware import hardware_label
 from cifar_helpers.models import backbone_label, model_label
-from cifar_helpers.results.store import Result, backbone_of, load_results, published
+from cifar_helpers.results.store import Result, backbone_of, known, load_results, published
 
 # Experiments: what a mean over seeds may take together
 
@@ -248,6 +249,23 @@ def best_of_each_model(found: list[Result]) -> list[Result]:
     return [best_by_validation(group) for group in of_models.values()]
 
 
+def with_other_seeds(found: list[Result], out: str | Path, *, published: bool) -> list[Result]:
+    """The results and those of other seeds of the same experiments, in the order of experiments.
+
+    Args:
+        found: those that a notebook trained, or took from records.
+        out: the run's folder, "" for none.
+        published: whether published records count too.
+    """
+    groups = by_experiment(found)
+    for result in known(out) if published else load_results(out) if out else ():
+        group = groups.get(experiment_hash(result), [])
+        if group and result.record["seed"] not in {each.record["seed"] for each in group}:
+            group.append(replace(result, other_copy=group[0].other_copy))
+    by_seed = partial(sorted, key=lambda result: result.record["seed"])
+    return [result for group in groups.values() for result in by_seed(group)]
+
+
 # What a comparison is about
 
 
@@ -276,7 +294,11 @@ def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") ->
     own = without_variants(load_results(out))
     found = own or without_variants(published())
     source = splits.source
-    told = [] if own else ["The folder `out` holds no records, so these are the published ones."]
+    told = (
+        []
+        if own
+        else ["The folder `out` holds no record of a row, so these are the published ones."]
+    )
     if kept := records_of(splits, found):
         if any(result.other_copy for result in kept):
             told.append(
@@ -286,8 +308,8 @@ def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") ->
         return Comparison(kept, splits, " ".join([source.notice(), *told]))
     if not found or dataset != "auto":
         raise UserError(
-            f"the comparison needs records of {source.name}; found {len(own)} records, none of these "
-            "images. Run notebooks 01 to 04 with the same `out` first."
+            f"the comparison needs records of {source.name}; found {len(own)} of the study's rows, "
+            "none of these images. Run notebooks 01 to 04 with the same `out` first."
         )
     about = found[0].record["dataset"]
     kept = [result for result in found if result.record["dataset"]["sha256"] == about["sha256"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar_helpers import data, models, recipes
-from cifar_helpers.errors import WeightsError, user_path
+from cifar_helpers.errors import UserError, WeightsError, user_path
 from cifar_helpers.runner.notebooks import Notebook
 from cifar_helpers.runner.options import Options
 from cifar_helpers.runner.processes import run_apart
@@ -55,9 +55,16 @@ def find_data(options: Options, notebooks: Sequence[Notebook]) -> dict[str, Any]
     """Make sure that the data are there, once, and give `Inputs.data`.
 
     Raises:
-        UserError: if the data that were asked for cannot be had.
+        UserError: if the data that were asked for cannot be had, or a notebook that trains cannot be
+            told which they are.
         OSError: if the process that looks for them was killed.
     """
+    for notebook in notebooks:
+        if notebook.model and notebook.trains_a_plan and "dataset" not in notebook.types:
+            raise UserError(
+                f"a notebook that trains must have the parameter dataset; {notebook.name} has none. "
+                "Add it to the cell tagged parameters."
+            )
     if not any("dataset" in notebook.types for notebook in notebooks):
         return {}
     print("Checking the data ...", flush=True)

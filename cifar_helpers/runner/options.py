@@ -340,33 +340,18 @@ def check(options: Options, notebooks: list[Notebook]) -> Options:
     if options.recipes is not None:
         recipes.check_names(options.recipes or ("",), option="--recipes")
     if options.seeds is not None:
-        _check_seeds(options.seeds)
+        recipes.check_seeds(options.seeds, option="--seeds")
     if options.image_size is not None:
-        _check_image_size(options.image_size)
+        recipes.check_image_size(options.image_size, option="--image-size")
     _check_paths(options)
     return options
 
 
-def _check_seeds(seeds: tuple[int, ...]) -> None:
-    # NumPy and Keras take 32 bits.
-    fine = seeds and all(_is_whole(seed, 0) and seed < 2**32 for seed in seeds)
-    if not fine or len(set(seeds)) < len(seeds):
-        raise UserError(
-            f"--seeds must be different whole numbers from 0 to 2**32 - 1; received {listed(seeds)}."
-        )
-
-
-def _check_image_size(sizes: tuple[int, ...]) -> None:
-    fine = all(_is_whole(size, 32) and size <= 512 and size % 32 == 0 for size in sizes)
-    if not fine or len(sizes) not in (1, 2) or list(sizes) != sorted(set(sizes)):
-        raise UserError(
-            "--image-size must be one size, or two with the smaller first, each a multiple of 32 "
-            f"from 32 to 512; received {listed(sizes)}."
-        )
-
-
 def _check_paths(options: Options) -> None:
     """Files that must be there, and a folder that can be written."""
+    for name, path in options.given((*PATHS, "out")).items():
+        if not path:
+            raise UserError(f"{_flag(name)} must name a file or folder; received no name at all.")
     for name, path in options.given(PATHS).items():
         if not user_path(path).exists():
             raise UserError(

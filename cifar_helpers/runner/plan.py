@@ -85,6 +85,7 @@ def make_plan(
 ) -> list[Job]:
     """A job for each notebook, those that read the others' records last."""
     sources = _sources_hash(ROOT / "cifar_helpers")
+    pictures = [_digest(user_path(options.picture))] if options.picture else []
     jobs = []
     for notebook in notebooks:
         parameters = notebook_parameters(notebook, options, inputs, folder)
@@ -95,7 +96,7 @@ def make_plan(
             source=notebook.path.resolve(),
             output=folder / "notebooks" / f"{notebook.name}.ipynb",
             parameters=parameters,
-            inputs_hash=_inputs_hash(notebook, parameters, inputs, sources),
+            inputs_hash=_inputs_hash(notebook, parameters, inputs, [sources, *pictures]),
             environment=environment,
             cell_timeout=options.cell_timeout,
         )
@@ -164,12 +165,18 @@ def _relative(path: str, start: Path) -> str:
 
 
 def _inputs_hash(
-    notebook: Notebook, parameters: dict[str, Any], inputs: Inputs, sources: str
+    notebook: Notebook, parameters: dict[str, Any], inputs: Inputs, others: list[str]
 ) -> str:
-    read: list[Any] = [inputs.data.get("sha256"), sources]
+    read: list[Any] = [inputs.data.get("sha256"), *others]
     if "backbone" in notebook.types:
         read += [each["sha256"] for each in inputs.weights]
-    return json_hash([notebook.code, parameters, read])
+    # Files count by what is in them, not by where they are.
+    rest = {name: value for name, value in parameters.items() if name not in PATHS}
+    return json_hash([notebook.code, rest, read])
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _sources_hash(package: Path) -> str:
@@ -178,7 +185,7 @@ def _sources_hash(package: Path) -> str:
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
         if not name.startswith("runner/"):
-            digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+            digest.update(f"{name}\0{_digest(path)}\n".encode())
     return digest.hexdigest()
 
 

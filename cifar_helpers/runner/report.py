@@ -16,7 +16,7 @@ import jinja2
 from cifar_helpers import models, recipes, results
 from cifar_helpers.files import replace_file, write_text
 from cifar_helpers.runner.estimates import makespan
-from cifar_helpers.runner.options import with_use
+from cifar_helpers.runner.options import PATHS, with_use
 from cifar_helpers.text import duration, first_line
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _command(arguments: dict) -> str:
     words = ["python", "run_all.py"]
     for name, value in arguments.items():
         if name in with_use("parameter") and value != "auto":
-            value = Path(value).name if name in ("data_dir", "weights_file") else value
+            value = Path(value).name if name in PATHS else value
             values = value if isinstance(value, list) else [value]
             words += ["--" + name.replace("_", "-"), *map(str, values)]
     for text in arguments.get("parameters", ()):

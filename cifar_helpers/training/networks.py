@@ -1,17 +1,57 @@
 """From a recipe to its untrained network."""
 
 import inspect
+from dataclasses import fields
 from typing import Any
 
 from cifar_helpers import models
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.models import backbones
-from cifar_helpers.recipes import Recipe
+from cifar_helpers.recipes import Phase, Recipe
 from cifar_helpers.text import closest, listed
 
 # Arguments of builders that recipes have fields of their own for.
 _OF_RECIPES = ("classes", "weights", "image_size", "dropout", "centred")
+
+
+# Fields that only networks with a backbone use.
+_OF_BACKBONES = ("backbone", "pretrained", "explained", "image_size", "unfrozen", "layer_decay")
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a recipe that says what its network has not.
+
+    Raises:
+        UserError: for a field that no network without a backbone uses, or what the model's builder
+            does not take.
+    """
+    given: dict[str, Any] = {}
+    if recipe.dropout is not None:
+        given["dropout"] = recipe.dropout
+    if recipe.centred:
+        given["centred"] = True
+    taken = inspect.signature(getattr(models, recipe.model)).parameters
+    unused = {name: value for name, value in given.items() if name not in taken}
+    if not models.MODELS[recipe.model].has_backbone:
+        parts: list[Recipe | Phase] = [recipe, *recipe.phases]
+        for part in parts:
+            for each in fields(part):
+                value = getattr(part, each.name)
+                if each.name in _OF_BACKBONES and value != each.default:
+                    unused[each.name] = value
+    for name, value in unused.items():
+        raise UserError(
+            f"the network {recipe.model} has no {name}; received {value!r}. Leave {name} out of the "
+            f"recipe {recipe.name}."
+        )
+    known = [name for name in taken if name not in _OF_RECIPES]
+    for name, _ in recipe.network:
+        if name not in known:
+            raise UserError(
+                f"network of a {recipe.model} recipe may hold {listed(known)}; received {name}."
+                f"{closest(name, known)}"
+            )
 
 
 def build(
@@ -30,31 +70,17 @@ def build(
         precision: Keras' policy; "mixed_bfloat16" computes in bfloat16 and keeps float32 weights.
 
     Raises:
-        UserError: if the model's builder does not take what the recipe or its `network` holds.
+        UserError: as of `check`.
     """
+    check(recipe)
     entry, builder = models.MODELS[recipe.model], getattr(models, recipe.model)
-    options: dict[str, Any] = {"classes": classes}
+    options: dict[str, Any] = {"classes": classes, **dict(recipe.network)}
     if recipe.dropout is not None:
         options["dropout"] = recipe.dropout
     if recipe.centred:
         options["centred"] = True
     if entry.has_backbone:
         options |= {"weights": weights, "image_size": recipe.image_size}
-    taken = inspect.signature(builder).parameters
-    for name in options:
-        if name not in taken:
-            raise UserError(
-                f"the network {recipe.model} has no {name}; received {options[name]!r}. Leave "
-                f"{name} out of the recipe {recipe.name}."
-            )
-    known = [name for name in taken if name not in _OF_RECIPES]
-    for name, value in recipe.network:
-        if name not in known:
-            raise UserError(
-                f"network of a {recipe.model} recipe may hold {listed(known)}; received {name}."
-                f"{closest(name, known)}"
-            )
-        options[name] = value
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:

@@ -47,12 +47,13 @@ def plan(
     Raises:
         UserError: for an unknown recipe, no recipe at all, or a number out of range.
     """
+    recipes.check_model(model)
     entry = models.MODELS[model]
+    _check_numbers(seeds, epochs, image_size)
     quick = recipes.is_quick(epochs)
     if not seeds and quick:
         seeds = (0,)
     image_size = image_size or (entry.quick_image_size if quick else ())
-    _check_numbers(seeds, epochs, image_size)
     chosen = [
         recipes.for_backbone(recipe, backbone).capped(epochs)
         for recipe in recipes.select(model, wanted)
@@ -75,6 +76,7 @@ def plan(
 
 def quick_share(model: str, epochs: int) -> float:
     """The `quick` of `data.load`: a model's share in a quick pass, 0 where the epochs make it none."""
+    recipes.check_model(model)
     return models.MODELS[model].quick_share if recipes.is_quick(epochs) else 0.0
 
 
@@ -132,12 +134,17 @@ def _seeds(recipe: Recipe, usual: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _check_numbers(seeds, epochs: int, image_size) -> None:
-    if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
-        raise UserError(f"seeds must be different whole numbers from 0 up; received {seeds}.")
-    if epochs < 0:
-        raise UserError(f"epochs must be 1 or more, or 0 for the recipe's own; received {epochs}.")
-    if min(image_size, default=32) < 32:
-        raise UserError(f"image_size must hold sizes of 32 pixels or more; received {image_size}.")
+    for name, values in (("seeds", seeds), ("image_size", image_size)):
+        if not isinstance(values, list | tuple):
+            raise UserError(f"{name} must be a list, such as [{values}]; received {values!r}.")
+    if not isinstance(epochs, int) or epochs < 0:
+        raise UserError(
+            f"epochs must be 1 or more, or 0 for the recipe's own; received {epochs!r}."
+        )
+    if seeds:
+        recipes.check_seeds(seeds)
+    if image_size:
+        recipes.check_image_size(image_size)
 
 
 def _resized(recipe: Recipe, image_size: list[int] | tuple[int, ...]) -> Recipe:

@@ -10,6 +10,7 @@ from typing import Any
 import filelock
 
 from cifar_helpers import files
+from cifar_helpers.errors import user_path
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.training.runs import Run
 
@@ -77,7 +78,7 @@ def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
 
 def progress_file(out: str, model: str) -> Path:
     """Where the progress of a model's trainings is told."""
-    return Path(out) / "progress" / f"{model}.json"
+    return user_path(out) / "progress" / f"{model}.json"
 
 
 def _write(out: str, model: str, change: Callable[[list], list[dict[str, Any]]]) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from cifar_helpers import files, hardware, metrics, models, results
 from cifar_helpers.backend import keras
-from cifar_helpers.errors import user_path
 from cifar_helpers.predict import read_network
 from cifar_helpers.results import Result
 from cifar_helpers.training.runs import Run
@@ -116,7 +115,7 @@ def network_of(result: Result, out: str | os.PathLike = "") -> keras.Model | Non
         An uncompiled model; None where the network was not kept, or is another training's.
     """
     place = tuple(result.record[name] for name in ("model", "recipe", "seed"))
-    own = [results.model_path(user_path(out), *place)] if out else []
+    own = [results.model_path(out, *place)] if out else []
     for path in (*own, results.published_network(*place)):
         if path.exists():
             network = read_network(path)

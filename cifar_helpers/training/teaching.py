@@ -117,9 +117,9 @@ def find_teacher(recipe: Recipe, splits: data.Splits, out: str) -> Teacher | Non
         raise UserError(
             f"a taught recipe must show the views of {POLICY}; received {recipe.augmentation}."
         )
-    found = [*results.load_results(out), *results.published()] if out else results.published()
     wanted = (MODEL, recipe.teacher, SEED, splits.source.sha256, len(splits.train))
-    result = next((each for each in found if _trained_on(each.record) == wanted), None)
+    found = (each for each in results.known(out) if _trained_on(each.record) == wanted)
+    result = next(found, None)
     if result is None:
         return None
     digest, images = result.record["weights_sha256"], splits.train.images

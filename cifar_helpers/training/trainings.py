@@ -18,7 +18,7 @@ from cifar_helpers.text import duration
 from cifar_helpers.training.epochs import EpochLog
 from cifar_helpers.training.explained import explain
 from cifar_helpers.training.feeding import predict
-from cifar_helpers.training.networks import build
+from cifar_helpers.training.networks import build, check
 from cifar_helpers.training.phases import check_averaging, run_phase
 from cifar_helpers.training.plans import plan
 from cifar_helpers.training.precision import PRECISIONS, policies
@@ -75,8 +75,9 @@ def train(
         splits: images and labels; the recipe's own validation share is taken from them.
         seed: of the initial weights, the order of the images, augmentation and dropout.
         out: the run's folder, with `results/` and `checkpoints/`; "" keeps nothing on disk.
-        weights: the backbone's, for transfer learning; a recipe with a backbone of its own gets
-            that one's, one without pretraining random ones.
+        weights: the backbone's, for transfer learning, or its name; None for those that "auto"
+            finds. A recipe with a backbone of its own gets that one's, one without pretraining random
+            ones.
         precision: "float32", "bfloat16", or "auto": that of the record or checkpoint in `out`, else
             the one of `fastest_precision`.
         deterministic: as of `set_seed`.
@@ -89,15 +90,15 @@ def train(
         The run; `run.model` holds the kept weights, or is None where a finished record was found.
 
     Raises:
-        UserError: for an unknown precision, weight averages of a network with batch norms, or a
-            student that is shown other views than its teacher is asked about.
+        UserError: for an unknown precision, a recipe that its network cannot follow, weight averages
+            of a network with batch norms, or a student that is shown other views than its teacher is
+            asked about.
         WeightsError: if the recipe's own backbone, or the teacher's, cannot be had.
     """
+    check(recipe)
+    allowed = policies(recipe.model, precision)
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(recipe, splits))
-    if recipe.backbone not in ("", getattr(weights, "backbone", weights)):
-        weights = _own_weights(recipe.backbone)
-    if not recipe.pretrained:
-        weights = getattr(weights, "backbone", weights)
+    weights = _weights_for(recipe, weights)
     if verbose:
         print(f"{recipe.model} · {recipe.name}, seed {seed}: {recipe.changes}")
     make = partial(make_run, recipe, seed=seed, weights=weights, deterministic=deterministic)
@@ -107,7 +108,6 @@ def train(
         return run
     teacher = _teacher(recipe, splits, out, deterministic, verbose) if recipe.teacher else None
     make = partial(make, splits, teacher=teacher)
-    allowed = policies(recipe.model, precision)
     candidates = [make(precision=policy) for policy in allowed]
     run = _recorded(candidates, out)
     if run is None and recipes.differs_from_earlier_rule(recipe):
@@ -136,13 +136,11 @@ def _teacher(
     if found := find_teacher(recipe, splits, out):
         return found
     ((row, seed),) = plan(MODEL, [recipe.teacher], seeds=[SEED], epochs=recipe.epochs)
-    weights = None if row.backbone else backbones.resolve()
     run = train(
         row,
         splits,
         seed=seed,
         out=out,
-        weights=weights,
         deterministic=deterministic,
         verbose=verbose,
     )
@@ -178,9 +176,24 @@ def _train_size(recipe: Recipe, splits: data.Splits) -> int:
     return min(filter(None, (recipe.train_images, loaded)), default=0)
 
 
+def _weights_for(
+    recipe: Recipe, weights: backbones.Weights | str | None
+) -> backbones.Weights | str | None:
+    """A recipe's backbone: its own or the given one, as its name where the weights are to be random."""
+    if not models.MODELS[recipe.model].has_backbone:
+        return None
+    given = weights.backbone if isinstance(weights, backbones.Weights) else weights
+    name = recipe.backbone or given or "auto"
+    if not recipe.pretrained and name != "auto":
+        return name
+    if not isinstance(weights, backbones.Weights) or weights.backbone != name:
+        weights = _found_weights(name)
+    return weights if recipe.pretrained else weights.backbone
+
+
 @cache
-def _own_weights(backbone: str) -> backbones.Weights:
-    """The weights of a recipe's own backbone, looked for once in all trainings of a process."""
+def _found_weights(backbone: str) -> backbones.Weights:
+    """A backbone's weights, looked for once in all trainings of a process."""
     return backbones.resolve(backbone)
 
 
