@@ -505,25 +505,6 @@ def test_parameters_are_those_that_papermill_finds():
         assert notebooks.Notebook(path).types == types
 
 
-@pytest.mark.parametrize(
-    ("cells", "expected"),
-    [
-        (
-            ["epochs: int = 0", "import os\nfrom a import b", "import c"],
-            "import os\nfrom a import b\nimport c",
-        ),
-        (["import os\nos.environ['KERAS_BACKEND'] = 'jax'\nimport keras"], "import os"),
-        (["import os", "%env KERAS_BACKEND=jax", "import keras"], "import os"),
-        (["1 + 1"], ""),
-    ],
-)
-def test_what_a_notebook_begins_with_is_imported_ahead(tmp_path, cells, expected):
-    sources = [{"cell_type": "code", "metadata": {}, "source": cell} for cell in cells]
-    path = tmp_path / "01_imports.ipynb"
-    path.write_text(json.dumps({"cells": sources}))
-    assert notebooks.Notebook(path).first_imports == expected
-
-
 # Data
 
 

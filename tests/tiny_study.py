@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from cifar_helpers.runner import options, run, steps
+from cifar_helpers.runner import options, run
 
 FIXTURES = Path(__file__).with_name("notebooks")
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,7 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 class TinyStudy:
     def __init__(self, root: Path):
         self.root, self.notebooks, self.runs = root, root / "sources", root / "runs"
-        self.settled = steps.SETTLED
         self.notebooks.mkdir()
 
     def add(self, name: str, fixture: str) -> None:
@@ -54,8 +53,7 @@ class TinyStudy:
         """The command line that runs this study in a process of its own."""
         program = (
             "import sys, pathlib\n"
-            "from cifar_helpers.runner import options, run, steps\n"
-            f"steps.SETTLED = {self.settled}\n"
+            "from cifar_helpers.runner import options, run\n"
             "if __name__ == '__main__':\n"
             "    sys.exit(run(options.parse(None),\n"
             f"        notebooks_dir=pathlib.Path({str(self.notebooks)!r}),\n"

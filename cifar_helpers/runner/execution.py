@@ -1,16 +1,13 @@
 """One notebook in one kernel."""
 
-import atexit
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
-from cifar_helpers.runner.notebooks import Notebook, literal_path
+from cifar_helpers.runner.notebooks import literal_path
 from cifar_helpers.runner.plan import Job
 from cifar_helpers.text import first_line
 
@@ -73,60 +70,33 @@ def _papermill(job: Job, partial: Path, reached: dict) -> None:
 
 # Kernels
 
-# Those that were started ahead of their notebooks' turn, by these; they end with this process.
-_ahead: dict[str, Any] = {}
-
-
-def start_ahead(job: Job) -> None:
-    """Start a notebook's kernel before its turn: it imports what the notebook will begin with.
-
-    `execute_notebook` then uses it in the same process, and the kernel ends with that: TensorFlow
-    takes a second or two to go, in which the next notebook can already run.
-    """
-    source = indent(Notebook(job.source).first_imports or "pass", "    ")
-    # What goes wrong here goes wrong in the notebook again, and is told there.
-    quietly = f"try:\n{source}\nexcept BaseException:\n    pass"
-    manager = _kernel_manager(f"--IPKernelApp.exec_lines=exec({quietly!r}, {{}})")
-    atexit.register(_end_ahead, manager, job)
-    _start_kernel(manager, job)
-    _ahead[job.name] = manager
-    import papermill  # noqa: F401
-
-
-def _end_ahead(manager: Any, job: Job) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it can ask for no more than this
-    _end_kernel(manager, job)
-
 
 @contextlib.contextmanager
 def _kernel(job: Job) -> Iterator[Any]:
-    """The manager of a notebook's kernel: the one that was started ahead, or one for the block."""
-    ahead = _ahead.get(job.name)
-    manager = ahead if ahead and _wait_for(ahead.is_alive) else _kernel_manager()
-    with contextlib.ExitStack() as stack:
-        stack.callback(_end_kernel, manager, job)
-        if manager is not ahead:
-            _start_kernel(manager, job)
+    """The manager of a notebook's kernel, which lives for the block."""
+    manager = _kernel_manager()
+    try:
+        _start_kernel(manager, job)
         yield manager
-        if manager is ahead:  # and nothing has failed
-            stack.pop_all()
+    finally:
+        _end_kernel(manager, job)
 
 
-def _kernel_manager(*arguments: str) -> Any:
+def _kernel_manager() -> Any:
     """The manager of a kernel of this interpreter, whatever "python3" is elsewhere on the machine."""
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
     # Only errors: a warning would stand in the log of every kernel.
-    arguments = ("--log-level=ERROR", "--HistoryManager.hist_file=:memory:", *arguments)
+    arguments = ["--log-level=ERROR", "--HistoryManager.hist_file=:memory:"]
 
     class InterpreterKernelManager(AsyncKernelManager):
         opened = None
 
         @property
         def kernel_spec(self):
-            return KernelSpec(**get_kernel_dict(extra_arguments=list(arguments)))
+            return KernelSpec(**get_kernel_dict(extra_arguments=arguments))
 
         def client(self, **options):
             # nbclient leaves it open where it has not started the kernel itself.

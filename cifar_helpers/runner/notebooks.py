@@ -85,18 +85,6 @@ class Notebook:
                     found[node.targets[0].id] = "None"
         return found
 
-    @property
-    def first_imports(self) -> str:
-        """The imports that its code begins with, after the parameters."""
-        imports = []
-        with contextlib.suppress(SyntaxError):  # more than plain Python, such as %env
-            for node in (each for cell in self.code for each in ast.parse(cell).body):
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    imports.append(ast.unparse(node))
-                elif imports:
-                    break
-        return "\n".join(imports)
-
 
 def literal_path(path: Path) -> str:
     """A path for papermill, which formats paths with parameters: braces are doubled."""

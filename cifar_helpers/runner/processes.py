@@ -20,7 +20,6 @@ class Processes(Executor):
     """Runs each call in a process of its own, so that the death of one is nobody else's."""
 
     def __init__(self) -> None:
-        self._next: ProcessPoolExecutor | None = None
         self._others = set(multiprocessing.active_children())
 
     @property
@@ -28,28 +27,12 @@ class Processes(Executor):
         """The processes that have not ended."""
         return set(multiprocessing.active_children()) - self._others
 
-    def prepare(self, function: Callable[..., Any], /, *arguments: Any) -> None:
-        """Start the next call's process and call a function in it, unless that was done before."""
-        if self._next is None:
-            self._next = one_process(kernels=True)
-            self._next.submit(function, *arguments)
-
     def submit(self, function, /, *args, **kwargs) -> Future:
-        """Call a function in the process that was prepared, or a new one; it ends with the call."""
-        pool, self._next = self._next or one_process(kernels=True), None
-        try:
-            future = pool.submit(function, *args, **kwargs)
-        except BrokenExecutor:  # killed while it waited
-            pool = one_process(kernels=True)
-            future = pool.submit(function, *args, **kwargs)
+        """Call a function in a new process, which ends with the call."""
+        pool = one_process(kernels=True)
+        future = pool.submit(function, *args, **kwargs)
         pool.shutdown(wait=False)
         return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the process that was prepared for a call that did not come."""
-        if self._next:
-            self._next.shutdown(wait)
-            self._next = None
 
 
 def one_process(*, kernels: bool = False) -> ProcessPoolExecutor:
@@ -73,7 +56,6 @@ def open_processes() -> Iterator[Processes]:
     executor = Processes()
     with end_on_interruption():
         yield executor
-        executor.shutdown()
         for worker in executor.workers:  # their kernels are on their way out
             worker.join(STOP_TIMEOUT)
 

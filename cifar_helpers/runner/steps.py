@@ -13,7 +13,7 @@ from typing import Any
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import progress
 from cifar_helpers.runner.estimates import seconds_left
-from cifar_helpers.runner.execution import execute_notebook, start_ahead
+from cifar_helpers.runner.execution import execute_notebook
 from cifar_helpers.runner.inputs import Inputs, find_data, find_precisions, find_weights
 from cifar_helpers.runner.notebooks import choose_notebooks, find_notebooks, with_wanted_recipes
 from cifar_helpers.runner.options import Options, check
@@ -27,7 +27,6 @@ from cifar_helpers.text import listed, percent
 
 SUCCESS, FAILURE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 POLL = 0.5  # seconds between looks at how far the notebooks are
-SETTLED = 6.0  # seconds into a notebook when it has imported what it needs: the next one may too
 
 
 def run(
@@ -188,10 +187,6 @@ def execute(overview: "Overview", executor: Processes, workers: int) -> None:
                 while waiting and len(running) < workers:
                     job = waiting.pop(0)
                     running[_start(job, record, executor)] = job, time.monotonic()
-                following = waiting or [each for each in jobs if each.reads_records > last]
-                settled = any(time.monotonic() - begun > SETTLED for _, begun in running.values())
-                if workers == 1 and following and settled:
-                    _prepare(following[0], executor)
                 show([_row(job, record) for job in jobs], str(overview))
                 ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -208,13 +203,7 @@ def _start(job: Job, record: Record, executor: Processes) -> Future:
         parameters=job.parameters,
         parameters_hash=record.job_hash(job),
     )
-    _prepare(job, executor)
     return executor.submit(execute_notebook, job)
-
-
-def _prepare(job: Job, executor: Processes) -> None:
-    """Start a notebook's kernel, so that it has imported TensorFlow by its turn."""
-    executor.prepare(start_ahead, job)
 
 
 def _end(job: Job, record: Record, future: Future, seconds: float) -> None:
