@@ -21,9 +21,9 @@ from variants import ours, stock
 from works import TASKS, Task, Worker
 
 from cifar_helpers import files, hardware, training
+from cifar_helpers.recipes import PRECISIONS, precision_name
 
 JSON = Path(__file__).resolve().parent / "speed.json"
-PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}  # by Keras' policy
 # Against what a variant has to hold its own to be timed in full.
 RIVALS = {
     "ours in float32": "ours",
@@ -104,7 +104,7 @@ def training_speed(arguments):
         taken = alternate(works, steps, arguments.rounds, rivals)
         rows = {
             work: {
-                "precision": PRECISIONS[policies[work]],
+                "precision": precision_name(policies[work]),
                 "images": steps * task.batch,
                 "seconds": rounds,
             }
@@ -128,11 +128,11 @@ def _works(name: str, workers: dict[str, Worker | None], *, everything: bool):
         works["newcomer"] = workers["newcomer"].work("newcomer", name, "float32")
         policies |= {"stock Keras": fastest, "newcomer": "float32"}
         if everything:
-            other = next(policy for policy in PRECISIONS if policy != fastest)
-            works[f"ours in {PRECISIONS[other]}"] = ours(task, other)
-            policies[f"ours in {PRECISIONS[other]}"] = other
+            other = next(policy for policy in PRECISIONS.values() if policy != fastest)
+            works[f"ours in {precision_name(other)}"] = ours(task, other)
+            policies[f"ours in {precision_name(other)}"] = other
     kinds = {"pytorch": ""} | ({"pytorch compiled": ", compiled"} if everything else {})
-    for policy, precision in PRECISIONS.items():
+    for precision, policy in PRECISIONS.items():
         for kind, suffix in kinds.items() if workers["pytorch"] else ():
             work = f"PyTorch {precision}{suffix}"
             works[work] = workers["pytorch"].work(kind, name, policy)
@@ -163,8 +163,7 @@ def beside(arguments):
         task = TASKS[name]
         request = ("ours", name, training.fastest_precision(task.model))
         single = Worker({})
-        threads = str(max(1, hardware.cores() // 2))
-        halves = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+        halves = hardware.thread_variables(hardware.cores() // 2)
         pair = [Worker(halves) for _ in range(2)]
         works = {"one": partial(_together, [single], request)}
         works["two"] = partial(_together, pair, request)

@@ -50,6 +50,11 @@ def threads() -> int:
     return int(told) if told.isdigit() and int(told) else cores()
 
 
+def thread_variables(count: int) -> dict[str, str]:
+    """The environment in which a process computes with so many threads, if set before TensorFlow starts."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), str(max(1, count)))
+
+
 def processor_details() -> dict[str, str]:
     """What tells a processor from others that bear its name, as far as Linux tells."""
     fields = ("model name", "cpu family", "model", "flags")

@@ -55,8 +55,12 @@ def accuracy_interval(labels: ArrayLike, probabilities: ArrayLike) -> tuple[floa
     Journal of the American Statistical Association 22 (158), 1927.
     """
     labels, probabilities = _checked(labels, probabilities)
-    correct = int(np.sum(probabilities.argmax(axis=1) == labels))
-    interval = stats.binomtest(correct, len(labels)).proportion_ci(_CONFIDENCE, method="wilson")
+    return share_interval(int(np.sum(probabilities.argmax(axis=1) == labels)), len(labels))
+
+
+def share_interval(count: int, of: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share, `count` of `of`; reference as of `accuracy_interval`."""
+    interval = stats.binomtest(count, of).proportion_ci(_CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -65,60 +64,9 @@ def load_model(out: str | os.PathLike, model: str, recipe: str, seed: int = 0) -
             f"the network of {model}, recipe {recipe}, seed {seed} must be in {path.parent}; it has "
             f"no {path.name}. Train it: python run_all.py --recipes {recipe} --seeds {seed}."
         )
+    from cifar_helpers.training import read_network
+
     return read_network(path)
-
-
-def read_network(path: Path) -> "keras.Model":
-    """A trained network from its file, uncompiled; a UserError if it cannot be read."""
-    from cifar_helpers.backend import keras
-    from cifar_helpers.models import layers  # noqa: F401  (registers what the files name)
-
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise UserError(
-            f"the network {path.name} could not be read: {error}. Remove it and train it anew."
-        ) from error
-
-
-# Where a network looks
-
-
-def heat_maps(
-    result: results.Result, images: np.ndarray, out: str | os.PathLike = "", *, count: int = 4
-) -> dict[int, np.ndarray]:
-    """Grad-CAM maps of some test images, by a record's network or as they are kept beside the record.
-
-    Where the network is at hand, in the run's folder or beside the published record, and gives the
-    record's probabilities, they are those of the images that `metrics.examples` chooses.
-
-    Args:
-        result: of the training.
-        images: all its test images, uint8 `(n, 32, 32, 3)`.
-        out: the run's folder; "" for none.
-        count: of each group of examples.
-
-    Returns:
-        By the position of the image, float32 `(height, width)` in [0, 1], of the size of the last
-        feature map. Empty where there is neither network nor map, or no TensorFlow to compute one.
-
-    Raises:
-        UserError: if the network's file cannot be read.
-    """
-    from cifar_helpers import training
-    from cifar_helpers.backend import keras
-
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    model = training.network_of(result, out) if on_tensorflow else None
-    if model is not None:
-        groups = metrics.examples(result.labels, result.probabilities, count)
-        positions = np.concatenate(list(groups.values()))
-        maps = training.grad_cam(model, images[positions])
-    elif "heat_maps" in result.arrays:
-        positions, maps = result.arrays["heat_map_images"], result.arrays["heat_maps"]
-    else:
-        return {}
-    return dict(zip(positions.tolist(), maps, strict=True))
 
 
 # Pictures
@@ -179,9 +127,11 @@ def best_network(run: str | os.PathLike = "") -> tuple[results.Result, Path]:
     found = results.load_results(run) if run else results.published()
     networks = {}
     for result in found:
-        record = result.record
-        place = (record["model"], record["recipe"], record["seed"])
-        path = results.model_path(run, *place) if run else results.published_network(*place)
+        path = (
+            results.model_path(run, *result.place)
+            if run
+            else results.published_network(*result.place)
+        )
         if path.exists():
             networks[path] = result
     if not networks:
@@ -202,7 +152,7 @@ def classify(paths: Sequence[str | os.PathLike], run: str | os.PathLike = "") ->
     """
     pictures = np.stack([read_picture(path) for path in paths])
     result, path = best_network(run)
-    from cifar_helpers.training import predict
+    from cifar_helpers.training import predict, read_network
 
     probabilities = predict(read_network(path), pictures)
     scaling = result.record.get("temperature_scaling")
@@ -223,8 +173,8 @@ def describe_network(run: str | os.PathLike = "") -> str:
     names = [row["class"] for row in result.record["per_class"]]
     accuracy = percent(result.record["test"]["accuracy"])
     return (
-        f"{results.row_label(result)}, which classifies {accuracy} of the test images of "
-        f"{result.record['dataset']['name']} correctly. It knows {len(names)} classes and takes every "
+        f"The answer comes from {results.row_label(result)}, which classifies {accuracy} of the test "
+        f"images of {result.record['dataset']['name']} correctly. It knows {len(names)} classes and takes every "
         f"picture for one of them: {listed(names)}."
     )
 

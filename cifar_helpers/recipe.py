@@ -11,6 +11,8 @@ from cifar_helpers.text import closest, listed
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
+# What may be asked for, and Keras' policy for it, by which it is hashed and recorded.
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 _SHARE = ("in [0, 1)", lambda value: 0 <= value < 1)
@@ -39,8 +41,6 @@ class Phase:
             0 for never.
         unfrozen: for transfer learning, how many of the backbone's last layers train: 0 none
             (the head trains on cached features), None all.
-        layer_decay: for transfer learning, the learning rate of the backbone's first layer as a
-            share of the head's; in between it rises geometrically. 1 for the same everywhere.
         image_size: for transfer learning, the input height and width in this phase, in pixels; 0
             for the recipe's, which the trained network has.
     """
@@ -56,7 +56,6 @@ class Phase:
     early_stopping: int = 0
     reduce_on_plateau: int = 0
     unfrozen: int | None = 0
-    layer_decay: float = 1.0
     image_size: int = 0
 
     def __post_init__(self):
@@ -112,8 +111,6 @@ class Recipe:
         label_smoothing: share of the target spread over all classes, in [0, 1).
         mixup: how much images and labels are blended in pairs, as of `data.Batches`; 0 for not at
             all.
-        whitened: whether the first convolution starts from filters that whiten small patches of the
-            training images (`training.whitening`).
         validation_fraction: share of the training images held out.
         image_size: for transfer learning, the backbone's input height and width in pixels.
         reference: the published figures, where the row rebuilds one.
@@ -152,7 +149,6 @@ class Recipe:
     network: tuple[tuple[str, Any], ...] = ()
     variant_of: str = ""
     mixup: float = 0.0
-    whitened: bool = False
     teacher: str = ""
     teacher_share: float = 0.0
     temperature: float = 1.0
@@ -202,7 +198,6 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "early_stopping": _COUNT,
     "reduce_on_plateau": _COUNT,
     "unfrozen": ("None or a whole number", lambda value: value is None or _COUNT[1](value)),
-    "layer_decay": ("in (0, 1]", lambda value: 0 < value <= 1),
     "dropout": ("None or in [0, 1)", lambda value: value is None or 0 <= value < 1),
     "label_smoothing": _SHARE,
     "mixup": ("at least 0", lambda value: value >= 0),
@@ -333,6 +328,11 @@ _FIRST_EDITION = {
 }
 
 
+def precision_name(policy: str) -> str:
+    """What readers see for one of Keras' policies."""
+    return policy.removeprefix("mixed_")
+
+
 def parameters_hash(
     recipe: Recipe,
     *,
@@ -371,7 +371,7 @@ def parameters_hash(
         "train_images": train_images,
         "validation_images": validation_images,
         "weights": weights,
-        "precision": "mixed_bfloat16" if precision == "bfloat16" else precision,
+        "precision": PRECISIONS.get(precision, precision),
     }
     if seed is None:
         del decides["seed"]

@@ -11,11 +11,13 @@ from typing import Any
 
 from cifar_helpers.errors import UserError
 from cifar_helpers.recipe import (
+    PRECISIONS,
     Phase,
     Recipe,
     Reference,
     differs_from_earlier_rule,
     parameters_hash,
+    precision_name,
     variant,
 )
 from cifar_helpers.text import closest, listed
@@ -25,11 +27,16 @@ __all__ = [
     "ABLATION_SEEDS",
     "DEFAULT",
     "GROUPS",
+    "PRECISIONS",
     "QUICK_EPOCHS",
     "RECIPES",
     "Phase",
     "Recipe",
     "Reference",
+    "check_image_size",
+    "check_model",
+    "check_names",
+    "check_seeds",
     "default_rows",
     "differs_from_earlier_rule",
     "for_backbone",
@@ -37,6 +44,7 @@ __all__ = [
     "names",
     "of_model",
     "parameters_hash",
+    "precision_name",
     "select",
     "variant",
 ]

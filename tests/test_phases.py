@@ -74,33 +74,3 @@ def test_a_training_that_stopped_between_two_sizes_goes_on_in_the_larger_one(
     assert len(resumed.history["loss"]) == 3
     for one, other in zip(whole[0].model.get_weights(), resumed.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-def test_rates_rise_from_the_first_layer_to_the_head():
-    model = training.build(TRANSFER, "tiny")
-    rates = models.layer_rates(model, 0.1)
-    weighted = [layer for layer in models.backbone_layers(model) if layer.weights]
-    by_layer = [rates[id(layer.variables[0])] for layer in weighted]
-    assert by_layer[0] == pytest.approx(0.1) and by_layer == sorted(by_layer)
-    ratios = np.divide(by_layer[1:], by_layer[:-1])
-    np.testing.assert_allclose(ratios, ratios[0])
-    assert by_layer[-1] * ratios[0] == pytest.approx(1)
-
-
-def test_a_layers_step_is_scaled_by_its_rate(toy_splits):
-    """With SGD one step is the learning rate times the gradient, which the decay leaves as it is."""
-    phase = replace(TRANSFER.phases[1], epochs=1, optimizer="sgd", batch_size=64)
-    moved = {}
-    for decay in (1.0, 0.01):
-        recipe = replace(TRANSFER, dropout=0.0, phases=(replace(phase, layer_decay=decay),))
-        before = training.build(recipe, find_backbone(""))
-        run = _train(recipe, toy_splits)
-        moved[decay] = {
-            name: np.asarray(run.model.get_layer(name).kernel - before.get_layer(name).kernel)
-            for name in ("block1_conv", LAST)
-        }
-    rates = models.layer_rates(run.model, 0.01)
-    for name in ("block1_conv", LAST):
-        rate = rates[id(run.model.get_layer(name).kernel)]
-        np.testing.assert_allclose(moved[0.01][name], rate * moved[1.0][name], atol=1e-6)
-    assert np.abs(moved[1.0][LAST]).max() > 0

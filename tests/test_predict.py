@@ -78,7 +78,7 @@ def test_heat_maps_are_by_the_network_of_the_run_where_it_is_at_hand(run_with_ne
     out, model = run_with_network
     kept = {"heat_maps": np.zeros((1, 8, 8)), "heat_map_images": np.array([3])}
     result = _recorded(model, images, **kept)
-    maps = predict.heat_maps(result, images, out, count=2)
+    maps = training.heat_maps(result, images, out, count=2)
     chosen = metrics.examples(result.labels, result.probabilities, 2)
     assert sorted(maps) == sorted(np.concatenate(list(chosen.values())))
     at = next(iter(maps))
@@ -89,7 +89,7 @@ def test_heat_maps_are_by_the_network_of_the_run_where_it_is_at_hand(run_with_ne
 def test_heat_maps_beside_the_record_stand_in_for_the_network(run_with_network, images, tmp_path):
     _, model = run_with_network
     kept = {"heat_maps": np.full((1, 8, 8), 0.5), "heat_map_images": np.array([3])}
-    maps = predict.heat_maps(_recorded(model, images, **kept), images)
+    maps = training.heat_maps(_recorded(model, images, **kept), images)
     assert list(maps) == [3] and (maps[3] == 0.5).all()
 
 
@@ -97,7 +97,7 @@ def test_a_network_of_other_weights_is_not_looked_into(run_with_network, images)
     out, model = run_with_network
     result = _recorded(model, images)
     result.record["weights_sha256"] = "0" * 64
-    assert predict.heat_maps(result, images, out) == {}
+    assert training.heat_maps(result, images, out) == {}
 
 
 # Pictures

@@ -417,7 +417,7 @@ def test_auto_takes_the_record_that_has_the_rows_place(toy_splits, tmp_path, pla
     """Not one of the other precision whose place it has taken, whichever is faster here."""
     made = training.train(TINY.capped(1), toy_splits, seed=0, precision="float32", verbose=False)
     result = training.evaluate(made)
-    policies = [name for name in precision.PRECISIONS.values() if name != place] + [place]
+    policies = [name for name in recipes.PRECISIONS.values() if name != place] + [place]
     for policy in policies:
         run = runs.make_run(made.recipe, made.splits, seed=0, weights=None, precision=policy)
         record = result.record | {

@@ -127,7 +127,6 @@ def test_a_field_that_a_network_has_no_use_for_is_refused():
         {"explained": True, "label_smoothing": 0.0},
         {"image_size": 64},
         {"phase": {"unfrozen": 5}},
-        {"phase": {"layer_decay": 0.5}},
     ],
     ids=str,
 )

@@ -23,9 +23,7 @@ from cifar_helpers.models.table import (
 
 _SUBMODULES = ("backbones", "layers")
 _FUNCTIONS = {
-    **dict.fromkeys(
-        ("backbone_layers", "fine_tune", "fold_frozen", "layer_rates", "split"), "transfer"
-    ),
+    **dict.fromkeys(("backbone_layers", "fine_tune", "fold_frozen", "split"), "transfer"),
     **dict.fromkeys(("multiply_adds", "parameter_counts", "stages"), "summary"),
     **dict.fromkeys(("first_layer", "gradient_norms", "receptive_fields"), "inspection"),
 }

@@ -1,7 +1,5 @@
 """Transfer learning: an ImageNet backbone under a new head, frozen or fine-tuned."""
 
-import numpy as np
-
 from cifar_helpers.backend import keras
 from cifar_helpers.models import backbones
 from cifar_helpers.models.layers import CLASSES, classifier, fold_norms, image_input, is_head
@@ -65,28 +63,6 @@ def fine_tune(model: keras.Model, *, layers: int | None) -> None:
     count = len(backbone) if layers is None else layers
     for position, layer in enumerate(backbone):
         layer.trainable = position >= len(backbone) - count
-
-
-def layer_rates(model: keras.Model, decay: float) -> dict[int, float]:
-    """Learning rates of a `transfer` model's backbone, as factors of that of the head.
-
-    They rise geometrically over the layers with weights, from `decay` at the first one: what the
-    first layers have learned from ImageNet is the most general.
-
-    Args:
-        model: from `transfer`.
-        decay: above 0, at most 1.
-
-    Returns:
-        By the `id` of each variable of the backbone.
-    """
-    weighted = [layer for layer in backbone_layers(model) if layer.weights]
-    steps = np.linspace(1, 0, len(weighted), endpoint=False)
-    return {
-        id(variable): float(decay**step)
-        for layer, step in zip(weighted, steps, strict=True)
-        for variable in layer.variables
-    }
 
 
 def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:

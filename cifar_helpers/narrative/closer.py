@@ -176,7 +176,7 @@ def plot_heat_maps(
     Args:
         result: of the network.
         splits: its images.
-        maps: as `predict.heat_maps` gives them.
+        maps: as `training.heat_maps` gives them.
     """
     if splits is None:
         return NO_PICTURES
@@ -233,7 +233,7 @@ def run_arguments(group: list[Result]) -> str:
     record = group[0].record
     number = models.MODELS[record["model"]].number
     seeds = " ".join(str(result.record["seed"]) for result in group)
-    precision = record["precision"].removeprefix("mixed_")
+    precision = recipes.precision_name(record["precision"])
     words = [f"--notebooks {number} --recipes {record['recipe']} --seeds {seeds}"]
     words.append(f"--precision {precision}")
     if shortened(group):

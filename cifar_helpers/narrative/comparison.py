@@ -24,23 +24,19 @@ def describe_missing(found: list[Result]) -> Markdown:
     rows = results.missing_rows(found)
     listed = ", ".join(f"{models.model_label(model)} {recipe}" for model, recipe in rows)
     default = set(recipes.default_rows())
-    plain = [each for each in found if _place(each) in default]
+    plain = [each for each in found if each.row in default]
     text = (
         f"**Missing:** {listed}. Everything below is about the rows that are there; run the "
         "notebooks of the others to complete it."
         if rows
         else f"Every row that a plain run trains is here, {len(plain)} trainings in all."
     )
-    have = set(map(_place, found))
+    have = {result.row for result in found}
     untrained = {row.group for row in recipes.RECIPES if (row.model, row.name) not in have}
     asked = [word for word in recipes.GROUPS if word in untrained.difference(recipes.DEFAULT)]
     if asked:
         text += f" More rows are trained when asked for: `--recipes {' '.join(asked)}`."
     return Markdown(text)
-
-
-def _place(result: Result) -> tuple[str, str]:
-    return result.record["model"], result.record["recipe"]
 
 
 def comparison_table(chosen: list[Result]) -> HTML | Markdown:

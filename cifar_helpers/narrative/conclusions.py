@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
-from scipy import stats
 
 from cifar_helpers import metrics, recipes, results
 from cifar_helpers.narrative.html import to_html
@@ -154,15 +153,16 @@ def _similar_mistakes(found: list[Result]) -> Measured:
     alike = kind[:, None] == kind[None]
     others = np.array([np.sum(kind == each) - 1 for each in kind]) / (len(names) - 1)
     by_chance = float(np.sum(mistakes.sum(axis=1) * others) / mistakes.sum())
-    share = stats.binomtest(int(mistakes[alike].sum()), int(mistakes.sum()))
-    low, high = share.proportion_ci(0.95, method="wilson")
+    inside, of = int(mistakes[alike].sum()), int(mistakes.sum())
     rows = [_mistakes(group[0]) for group in results.by_experiment(found).values()]
     shares = [each[alike].sum() / max(each.sum(), 1) for each in rows]
     words = (
-        f"{percent(share.statistic)} of the mistakes of {results.row_label(best)} stay among the six "
+        f"{percent(inside / of)} of the mistakes of {results.row_label(best)} stay among the six "
         f"animals or among the four vehicles ({percent(min(shares))} to {percent(max(shares))} over "
         f"all {len(rows)} rows), against {percent(by_chance)} were they spread evenly; over the test "
         "images"
     )
-    excess = [100 * (value - by_chance) for value in (share.statistic, low, high)]
+    excess = [
+        100 * (value - by_chance) for value in (inside / of, *metrics.share_interval(inside, of))
+    ]
     return Measured(words, excess[0], (excess[1], excess[2]))

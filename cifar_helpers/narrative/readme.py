@@ -40,10 +40,12 @@ def _headline(found: list[Result]) -> list[str]:
     """What the study comes to, in a few lines."""
     lines = study_lines(found)
     if found[0].record["dataset"]["real"]:
-        doubted = len(results.doubtful_labels(results.good_rows(found)))
+        good = results.good_rows(found)
+        networks = len({result.record["model"] for result in good})
         lines.append(
-            f"On {doubted} test images all rows above {100 * results.GOOD:.0f} % on validation agree "
-            "on a class that is not the label: mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them."
+            f"On {len(results.doubtful_labels(good))} test images all {len(good)} rows above "
+            f"{100 * results.GOOD:.0f} % on validation, of {networks} networks, agree on a class that "
+            "is not the label: mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them."
         )
     return lines
 

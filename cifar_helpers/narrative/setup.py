@@ -170,7 +170,6 @@ def _rare_rows(recipe: Recipe) -> dict[str, str]:
         "training images": count(recipe.train_images) if recipe.train_images else DASH,
         "backbone": models.backbone_label(recipe.backbone) if recipe.backbone else DASH,
         "mixup": f"{recipe.mixup:g}" if recipe.mixup else DASH,
-        "first convolution": "whitens patches at the start" if recipe.whitened else DASH,
         "teacher": teacher,
     }
 

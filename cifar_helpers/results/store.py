@@ -70,6 +70,16 @@ class Result:
         return self.arrays["labels"]
 
     @property
+    def row(self) -> tuple[str, str]:
+        """Model and recipe, by which the study's table knows it."""
+        return self.record["model"], self.record["recipe"]
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Model, recipe and seed, by which its files are named."""
+        return (*self.row, self.record["seed"])
+
+    @property
     def predictions(self) -> np.ndarray:
         """The most probable class of each test image, int64 `(n,)`."""
         return metrics.predictions(self.probabilities)
@@ -196,7 +206,7 @@ def save_result(
     its predictions and its network. `save_model` writes the trained network, whole, to a path.
     """
     record = result.record
-    place = _Place(user_path(out), record["model"], record["recipe"], record["seed"])
+    place = _Place(user_path(out), *result.place)
     _make_room(place, record["parameters_hash"])
     if save_model:
         place.network.parent.mkdir(parents=True, exist_ok=True)
@@ -283,8 +293,7 @@ def load_results(out: str | os.PathLike) -> list[Result]:
     order = {(row.model, row.name): place for place, row in enumerate(recipes.RECIPES)}
 
     def position(result: Result) -> tuple:
-        row = (result.record["model"], result.record["recipe"])
-        return (order.get(row, len(order)), row, result.record["seed"])
+        return (order.get(result.row, len(order)), *result.place)
 
     return sorted(found, key=position)
 

@@ -125,7 +125,7 @@ def _table_row(group: list[Result]) -> dict:
         "multiply_adds": first["multiply_adds"],
         "image_size": first["image_size"],
         "train_images": first["dataset"]["train_images"],
-        "precision": first["precision"].removeprefix("mixed_"),
+        "precision": recipes.precision_name(first["precision"]),
         "epochs": f"{epochs_run(group)}/{first['epochs']['requested']}",
         "seeds": len(records),
         "accuracy": mean(accuracies),
@@ -215,7 +215,7 @@ def machines(found: list[Result]) -> list[str]:
 
 def missing_rows(found: list[Result]) -> list[tuple[str, str]]:
     """The (model, recipe) pairs that a plain run trains and that have no record."""
-    have = {(result.record["model"], result.record["recipe"]) for result in found}
+    have = {result.row for result in found}
     return [row for row in recipes.default_rows() if row not in have]
 
 

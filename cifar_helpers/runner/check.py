@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cifar_helpers import metrics, models, results
+from cifar_helpers import metrics, models, recipes, results
 from cifar_helpers.errors import DataError, UserError
 from cifar_helpers.runner.inputs import absolute_path
 from cifar_helpers.runner.options import Options
@@ -116,7 +116,7 @@ def judge(check: Check, result: results.Result) -> tuple[bool, str]:
         [each.record["test"]["accuracy"] for each in check.published]
     )
     inside = low <= accuracy <= high
-    seeds, precision = len(check.published), check.record["precision"].removeprefix("mixed_")
+    seeds, precision = len(check.published), recipes.precision_name(check.record["precision"])
     words = (
         f"{check.name}: seed {check.seed} classifies {percent(accuracy)} of the test images "
         f"correctly, {'inside' if inside else 'outside'} the 95 % prediction interval "

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar_helpers import data
+from cifar_helpers.hardware import thread_variables
 from cifar_helpers.models import backbones
 from cifar_helpers.runner.processes import one_process
 from cifar_helpers.runner.trainings import Training, load_images, train
@@ -96,10 +97,7 @@ class _Trainer:
     def __init__(self, shipment: Shipment, worker: Any):
         from distributed import get_client
 
-        threads = str(worker.state.nthreads)
-        self.environment = {
-            "OMP_NUM_THREADS": threads,
-            "TF_NUM_INTRAOP_THREADS": threads,
+        self.environment = thread_variables(worker.state.nthreads) | {
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         }

@@ -177,7 +177,6 @@ def find_precisions(
 def measure_precisions(trained: list[str], environment: dict[str, str]) -> dict[str, str]:
     """Which precision is fastest for each model, in a process with those variables."""
     os.environ.update(environment)
-    from cifar_helpers.training.precision import PRECISIONS, fastest_precision
+    from cifar_helpers.training import fastest_precision
 
-    names = {policy: name for name, policy in PRECISIONS.items()}
-    return {model: names[fastest_precision(model)] for model in trained}
+    return {model: recipes.precision_name(fastest_precision(model)) for model in trained}

@@ -10,7 +10,7 @@ from typing import Any
 from cifar_helpers import data, models
 from cifar_helpers.errors import user_path
 from cifar_helpers.files import json_hash
-from cifar_helpers.hardware import cores
+from cifar_helpers.hardware import cores, thread_variables
 from cifar_helpers.runner.inputs import Inputs, absolute_path
 from cifar_helpers.runner.notebooks import Notebook
 from cifar_helpers.runner.options import PATHS, Options
@@ -201,8 +201,7 @@ def kernel_environment(workers: int, *, shared: bool) -> dict[str, str]:
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     if workers > 1 and shared:
-        threads = str(max(1, cores() // workers))
-        variables |= {name: threads for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+        variables |= thread_variables(cores() // workers)
     variables = {name: os.environ.get(name, value) for name, value in variables.items()}
     # The kernel runs in another folder: what is relative to this one must be made absolute.
     for name in ("CIFAR10_DIR", "CIFAR_HELPERS_CACHE", "KERAS_HOME"):

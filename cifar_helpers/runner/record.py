@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Record:
         for entry in self.content["notebooks"].values():
             if entry["status"] == "running":
                 entry["status"] = "interrupted"
-        self.content.update(status="interrupted", finished=now())
+        self.content.update(status="interrupted", finished=files.now())
         self.save()
 
     def finish(self) -> None:
@@ -95,7 +95,7 @@ class Record:
         status = "failed" if "failed" in statuses else "finished"
         if status == "finished" and statuses - {"finished"}:  # left by an earlier command
             status = "interrupted"
-        self.content.update(status=status, finished=now())
+        self.content.update(status=status, finished=files.now())
         self.save()
 
 
@@ -118,7 +118,7 @@ def open_record(folder: Path, options: Options, inputs: Inputs, jobs: Sequence[J
         "quick": options.is_quick,
         "reductions": describe_reductions(options, inputs, jobs),
         "versions": hardware.versions(),
-        "started": now(),
+        "started": files.now(),
         "finished": None,
         "notebooks": _continued(earlier["notebooks"] if earlier else {}, jobs),
     }
@@ -264,8 +264,3 @@ def shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def now() -> str:
-    """The time, as it is written in records."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

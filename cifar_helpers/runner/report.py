@@ -247,7 +247,7 @@ def scaling_section(found: list) -> str:
     """
     rows: dict[str, list[float]] = {}
     for result in found:
-        if (result.record["model"], result.record["recipe"]) in recipes.default_rows():
+        if result.row in recipes.default_rows():
             seconds = results.training_seconds(result.record)
             rows.setdefault(results.row_label(result), []).append(seconds)
     means = {label: sum(each) / len(each) for label, each in rows.items()}

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cifar_helpers import files
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import progress
 from cifar_helpers.runner.estimates import seconds_left
@@ -19,7 +20,7 @@ from cifar_helpers.runner.notebooks import choose_notebooks, find_notebooks, wit
 from cifar_helpers.runner.options import Options, check
 from cifar_helpers.runner.plan import ROOT, Job, kernel_environment, make_plan, run_folder
 from cifar_helpers.runner.processes import Processes, open_processes, signals_interrupt
-from cifar_helpers.runner.record import Record, earlier_choices, hold, now, open_record, shown
+from cifar_helpers.runner.record import Record, earlier_choices, hold, open_record, shown
 from cifar_helpers.runner.schedule import train_all
 from cifar_helpers.runner.trainings import Training, plan_trainings
 from cifar_helpers.runner.workers import connect, open_workers
@@ -199,7 +200,7 @@ def _start(job: Job, record: Record, executor: Processes) -> Future:
     record.note(
         job.name,
         status="running",
-        started=now(),
+        started=files.now(),
         parameters=job.parameters,
         parameters_hash=record.job_hash(job),
     )

@@ -11,12 +11,12 @@ from cifar_helpers.training.plans import backbone_weights, plan, prepare, quick_
 from cifar_helpers.training.runs import Run
 
 if TYPE_CHECKING:
-    from cifar_helpers.training.explained import grad_cam
+    from cifar_helpers.training.explained import grad_cam, heat_maps
     from cifar_helpers.training.feeding import feed, predict
     from cifar_helpers.training.networks import build
     from cifar_helpers.training.optimizers import WarmupDecay, compile_for
     from cifar_helpers.training.precision import fastest_precision
-    from cifar_helpers.training.records import network_of
+    from cifar_helpers.training.records import network_of, read_network
     from cifar_helpers.training.trainings import evaluate, train
 
 # What imports Keras is imported when it is asked for: a plan needs none.
@@ -27,9 +27,11 @@ _MODULES = {
     "evaluate": "trainings",
     "fastest_precision": "precision",
     "feed": "feeding",
-    "network_of": "records",
     "grad_cam": "explained",
+    "heat_maps": "explained",
+    "network_of": "records",
     "predict": "feeding",
+    "read_network": "records",
     "train": "trainings",
 }
 
@@ -43,11 +45,13 @@ __all__ = [
     "fastest_precision",
     "feed",
     "grad_cam",
+    "heat_maps",
     "network_of",
     "plan",
     "predict",
     "prepare",
     "quick_share",
+    "read_network",
     "train",
 ]
 

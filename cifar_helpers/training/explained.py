@@ -1,14 +1,53 @@
-"""What later pages show of a network that is not kept: where it looks, and what it finds alike."""
+"""Where a network looks, and which images it finds alike, also where it is not kept."""
+
+import os
 
 import numpy as np
 
+from cifar_helpers import metrics
 from cifar_helpers.backend import keras
 from cifar_helpers.models import layers
+from cifar_helpers.results import Result
 from cifar_helpers.training.feeding import predict
+from cifar_helpers.training.records import network_of
 from cifar_helpers.training.runs import Run
 
 MAPS_OF_A_CLASS = 4  # test images with a heat map
 NEIGHBOURS = 3
+
+
+def heat_maps(
+    result: Result, images: np.ndarray, out: str | os.PathLike = "", *, count: int = 4
+) -> dict[int, np.ndarray]:
+    """Grad-CAM maps of some test images, by a record's network or as they are kept beside the record.
+
+    Where the network is at hand, in the run's folder or beside the published record, and gives the
+    record's probabilities, they are those of the images that `metrics.examples` chooses.
+
+    Args:
+        result: of the training.
+        images: all its test images, uint8 `(n, 32, 32, 3)`.
+        out: the run's folder; "" for none.
+        count: of each group of examples.
+
+    Returns:
+        By the position of the image, float32 `(height, width)` in [0, 1], of the size of the last
+        feature map. Empty where there is neither network nor map, or no TensorFlow to compute one.
+
+    Raises:
+        UserError: if the network's file cannot be read.
+    """
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    model = network_of(result, out) if on_tensorflow else None
+    if model is not None:
+        groups = metrics.examples(result.labels, result.probabilities, count)
+        positions = np.concatenate(list(groups.values()))
+        maps = grad_cam(model, images[positions])
+    elif "heat_maps" in result.arrays:
+        positions, maps = result.arrays["heat_map_images"], result.arrays["heat_maps"]
+    else:
+        return {}
+    return dict(zip(positions.tolist(), maps, strict=True))
 
 
 def explain(run: Run) -> dict[str, np.ndarray]:

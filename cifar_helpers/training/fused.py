@@ -3,7 +3,6 @@
 They compute the same, but a network of many small weights is traced and started in half the time.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,15 +11,7 @@ from cifar_helpers.backend import keras
 
 
 class _Fused:
-    """Weight decay and averages, each with one operation a weight and one rate for all.
-
-    `rates` are factors of the learning rate, one for each variable that trains; empty for 1.
-    """
-
-    rates: Sequence[float] = ()
-
-    def _rate(self: Any, index: int, learning_rate: Any) -> Any:
-        return learning_rate * self.rates[index] if self.rates else learning_rate
+    """Weight decay and averages, each with one operation a weight."""
 
     def _apply_weight_decay(self: Any, variables: list) -> None:
         if self.weight_decay is None:
@@ -60,7 +51,7 @@ class _FusedAdam(_Fused):
             v=self._velocities[index].value.handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
-            lr=self._rate(index, learning_rate),
+            lr=learning_rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
@@ -88,7 +79,7 @@ class SGD(_Fused, keras.optimizers.SGD):
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
             accum=self.momentums[index].value.handle,
-            lr=self._rate(index, learning_rate),
+            lr=learning_rate,
             grad=gradient,
             momentum=self.momentum,
             use_nesterov=self.nesterov,

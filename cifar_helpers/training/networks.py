@@ -16,7 +16,7 @@ _OF_RECIPES = ("classes", "weights", "image_size", "dropout", "centred")
 
 
 # Fields that only networks with a backbone use.
-_OF_BACKBONES = ("backbone", "pretrained", "explained", "image_size", "unfrozen", "layer_decay")
+_OF_BACKBONES = ("backbone", "pretrained", "explained", "image_size", "unfrozen")
 
 
 def check(recipe: Recipe) -> None:

@@ -2,12 +2,10 @@
 
 import importlib
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from cifar_helpers import models
 from cifar_helpers.backend import keras, on_tensorflow_cpu
-from cifar_helpers.errors import UserError
 from cifar_helpers.recipes import Phase
 
 _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
@@ -20,7 +18,6 @@ def compile_for(
     steps: int,
     label_smoothing: float = 0.0,
     *,
-    rates: Mapping[int, float] | None = None,
     mixup: float = 0.0,
     teacher_share: float = 0.0,
     temperature: float = 1.0,
@@ -32,8 +29,6 @@ def compile_for(
         phase: names the optimizer and its schedule.
         steps: optimizer steps an epoch.
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
-        rates: factors of the learning rate by the `id` of a variable, as of `models.layer_rates`;
-            1 for those that are not there. With TensorFlow alone.
         mixup: as of `Recipe`.
         teacher_share: as of `Recipe`.
         temperature: as of `Recipe`.
@@ -56,11 +51,6 @@ def compile_for(
     )
     # With all variables there, TensorFlow traces the training step once; else twice, for seconds.
     model.optimizer.build(model.trainable_variables)
-    if rates:
-        if keras.backend.backend() != "tensorflow":
-            raise UserError("layer_decay needs TensorFlow as the backend; set layer_decay=1.")
-        found = [rates.get(id(each), 1.0) for each in model.trainable_variables]
-        model.optimizer.rates = tuple(found)
 
 
 def make_optimizer(phase: Phase, steps: int) -> keras.optimizers.Optimizer:

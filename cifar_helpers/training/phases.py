@@ -3,7 +3,6 @@
 import math
 import time
 
-from cifar_helpers import models
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.recipes import Phase
@@ -26,10 +25,7 @@ def run_phase(run: Run, log: EpochLog, number: int) -> None:
     recipe = run.recipe
     names = ("mixup", "teacher_share", "temperature")
     targets = {name: getattr(recipe, name) for name in names}
-    rates = None
-    if phase.layer_decay != 1:
-        rates = models.layer_rates(run.model, phase.layer_decay)
-    compile_for(model, phase, steps, recipe.label_smoothing, rates=rates, **targets)
+    compile_for(model, phase, steps, recipe.label_smoothing, **targets)
     callbacks = _callbacks(phase)
     log.begin_phase(number, model, callbacks)
     if not log.phase_is_over:

@@ -11,12 +11,10 @@ from cifar_helpers import hardware, models, recipes
 from cifar_helpers.backend import on_tensorflow_cpu
 from cifar_helpers.cache import cached
 from cifar_helpers.errors import UserError
+from cifar_helpers.recipes import PRECISIONS
 from cifar_helpers.text import listed
 from cifar_helpers.training.networks import build
 from cifar_helpers.training.optimizers import compile_for
-
-# What may be asked for, and Keras' policy for it, by which it is hashed and recorded.
-PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 _MARGIN = 1.05  # bfloat16 has to be so many times as fast
 _CLEARLY = 1.5  # so many times as fast, and nothing more needs to be timed

@@ -3,7 +3,6 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ def _write(out: str, model: str, change: Callable[[list], list[dict[str, Any]]])
         with filelock.FileLock(path.with_suffix(".lock"), timeout=5):
             entries = change(read_progress(out, model))
             rows = {(entry["recipe"], entry["seed"]): entry for entry in entries}
-            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            now = files.now()
             content = {"model": model, "trainings": list(rows.values()), "updated": now}
             files.write_json(path, content)
 

@@ -2,15 +2,16 @@
 
 import hashlib
 import os
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from cifar_helpers import files, hardware, metrics, models, results
 from cifar_helpers.backend import keras
-from cifar_helpers.predict import read_network
+from cifar_helpers.errors import UserError
+from cifar_helpers.models import layers  # noqa: F401  (registers what files of networks name)
 from cifar_helpers.results import Result
 from cifar_helpers.training.runs import Run
 
@@ -62,7 +63,7 @@ def make_result(
         "versions": hardware.versions(),
         "parameters_hash": run.parameters_hash,
         "experiment_hash": run.experiment_hash,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": files.now(),
     }
     return Result(
         record,
@@ -104,6 +105,16 @@ def weights_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
+def read_network(path: Path) -> keras.Model:
+    """A trained network from its file, uncompiled; a UserError if it cannot be read."""
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        raise UserError(
+            f"the network {path.name} could not be read: {error}. Remove it and train it anew."
+        ) from error
+
+
 def network_of(result: Result, out: str | os.PathLike = "") -> keras.Model | None:
     """The trained network that a record is of: that of the run's folder, or the published one.
 
@@ -114,9 +125,8 @@ def network_of(result: Result, out: str | os.PathLike = "") -> keras.Model | Non
     Returns:
         An uncompiled model; None where the network was not kept, or is another training's.
     """
-    place = tuple(result.record[name] for name in ("model", "recipe", "seed"))
-    own = [results.model_path(out, *place)] if out else []
-    for path in (*own, results.published_network(*place)):
+    own = [results.model_path(out, *result.place)] if out else []
+    for path in (*own, results.published_network(*result.place)):
         if path.exists():
             network = read_network(path)
             if weights_digest(network) == result.record["weights_sha256"]:

@@ -117,9 +117,8 @@ def find_teacher(recipe: Recipe, splits: data.Splits, out: str) -> Teacher | Non
         raise UserError(
             f"a taught recipe must show the views of {POLICY}; received {recipe.augmentation}."
         )
-    wanted = (MODEL, recipe.teacher, SEED, splits.source.sha256, len(splits.train))
-    found = (each for each in results.known(out) if _trained_on(each.record) == wanted)
-    result = next(found, None)
+    wanted = ((MODEL, recipe.teacher, SEED), splits.source.sha256, len(splits.train))
+    result = next((each for each in results.known(out) if _trained_on(each) == wanted), None)
     if result is None:
         return None
     digest, images = result.record["weights_sha256"], splits.train.images
@@ -133,10 +132,9 @@ def recorded_teacher(record: dict) -> Teacher | None:
     return Teacher(**about, table=np.empty((0, 0, 0), "float16")) if about else None
 
 
-def _trained_on(record: dict) -> tuple:
-    about = record["dataset"]
-    row = (record["model"], record["recipe"], record["seed"])
-    return (*row, about["sha256"], about["train_images"])
+def _trained_on(result: results.Result) -> tuple:
+    about = result.record["dataset"]
+    return result.place, about["sha256"], about["train_images"]
 
 
 class TaughtBatches(data.Batches):

@@ -21,7 +21,7 @@ from cifar_helpers.training.feeding import predict
 from cifar_helpers.training.networks import build, check
 from cifar_helpers.training.phases import check_averaging, run_phase
 from cifar_helpers.training.plans import plan
-from cifar_helpers.training.precision import PRECISIONS, policies
+from cifar_helpers.training.precision import policies
 from cifar_helpers.training.progress import note_progress
 from cifar_helpers.training.records import make_result, save_model, weights_digest
 from cifar_helpers.training.runs import Run, make_run
@@ -33,7 +33,6 @@ from cifar_helpers.training.teaching import (
     make_teacher,
     recorded_teacher,
 )
-from cifar_helpers.training.whitening import whiten_first_layer
 
 _STANDARD = 128  # images whose statistics a backbone without pretraining begins with
 
@@ -96,7 +95,6 @@ def train(
         WeightsError: if the recipe's own backbone, or the teacher's, cannot be had.
     """
     check(recipe)
-    allowed = policies(recipe.model, precision)
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(recipe, splits))
     weights = _weights_for(recipe, weights)
     if verbose:
@@ -106,6 +104,7 @@ def train(
         if verbose:
             print(_told_by_record(run, "Stored record"))
         return run
+    allowed = policies(recipe.model, precision)
     teacher = _teacher(recipe, splits, out, deterministic, verbose) if recipe.teacher else None
     make = partial(make, splits, teacher=teacher)
     candidates = [make(precision=policy) for policy in allowed]
@@ -213,13 +212,10 @@ def _published(
     make: Callable[..., Run], recipe: Recipe, seed: int, splits: data.Splits, precision: str
 ) -> Run | None:
     """The run whose record comes with the checkout, with `make` to name what is wanted."""
-    allowed = PRECISIONS.values() if precision == "auto" else [PRECISIONS.get(precision, "")]
+    known = recipes.PRECISIONS
+    allowed = known.values() if precision == "auto" else [known.get(precision, "")]
     place = (recipe.model, recipe.name, seed)
-    here = [
-        result
-        for result in results.published()
-        if tuple(result.record[name] for name in ("model", "recipe", "seed")) == place
-    ]
+    here = [result for result in results.published() if result.place == place]
     for result in results.records_of(splits, here):
         record = result.record
         source = replace(splits.source, sha256=record["dataset"]["sha256"])
@@ -267,8 +263,6 @@ def _train(run: Run, out: str, verbose: bool) -> None:
     recipe, classes = run.recipe, len(run.splits.class_names)
     set_seed(run.seed, deterministic=run.deterministic)
     run.model = build(recipe, run.backbone, classes=classes, precision=run.precision)
-    if recipe.whitened:
-        whiten_first_layer(run.model, run.splits.train.images)
     if not recipe.pretrained:
         models.layers.standardize(run.model, run.splits.train.images[:_STANDARD])
     check_averaging(run)

@@ -1,4 +1,4 @@
-"""Blended images with two labels, and a first layer that starts from whitening filters."""
+"""Blended images with two labels."""
 
 from dataclasses import replace
 
@@ -8,10 +8,9 @@ from scipy import special
 from tiny_training import BACKBONE, TINY, TRANSFER, find_backbone
 
 from cifar_helpers import data, models, training
-from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.recipes import variant
-from cifar_helpers.training import optimizers, whitening
+from cifar_helpers.training import optimizers
 
 FAST = {"seed": 0, "precision": "float32", "verbose": False}
 
@@ -69,39 +68,3 @@ def test_mixup_of_features_that_are_computed_once_is_refused(toy_splits, monkeyp
     mixed = replace(TRANSFER, mixup=0.2)
     with pytest.raises(UserError, match="mixup and a teacher need each image as it is shown"):
         training.train(mixed, toy_splits, weights=find_backbone(""), **FAST)
-
-
-# Whitening
-
-
-def test_whitened_outputs_are_uncorrelated_and_of_one_variance(toy_splits):
-    model, images = models.baseline_cnn(centred=True), toy_splits.train.images
-    whitening.whiten_first_layer(model, images)
-    layer = model.get_layer("block1_conv")
-    layer.activation = keras.activations.linear
-    outputs = keras.Model(model.input, layer.output).predict(images, verbose=0)
-    half = outputs.shape[-1] // 2
-    np.testing.assert_allclose(outputs[..., :half], -outputs[..., half:], atol=1e-3)
-    covariance = np.cov(outputs[:, ::2, ::2, :half].reshape(-1, half), rowvar=False)
-    np.testing.assert_allclose(np.diag(covariance), 1, atol=0.35)  # less where FLATTEST counts
-    off = covariance - np.diag(np.diag(covariance))
-    assert np.abs(off).max() < 0.02
-
-
-def test_a_whitened_network_starts_from_the_filters_and_trains_on(toy_splits):
-    white = variant(TINY, "white", whitened=True)
-    run, plain = (training.train(each, toy_splits, **FAST) for each in (white, TINY))
-    assert run.parameters_hash != plain.parameters_hash
-    start = training.build(white)
-    whitening.whiten_first_layer(start, run.splits.train.images)
-    kernels = [each.get_layer("block1_conv").kernel for each in (start, run.model, plain.model)]
-    moved, away = (np.abs(np.asarray(kernels[1]) - kernels[each]).mean() for each in (0, 2))
-    assert 0 < moved < 0.1 * away
-
-
-def test_more_filters_than_directions_are_refused():
-    images = keras.layers.Input((32, 32, 3))
-    x = keras.layers.Rescaling(1 / 255, name="rescale")(images)
-    model = keras.Model(images, keras.layers.Conv2D(64, 3)(x), name="wide")
-    with pytest.raises(UserError, match="at most 54 filters of 3x3 pixels.*wide has 64"):
-        whitening.whiten_first_layer(model, np.zeros((10, 32, 32, 3), "uint8"))
