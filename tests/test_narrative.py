@@ -163,11 +163,11 @@ def test_neighbouring_rows_are_compared_over_the_seeds_of_both():
     assert whole == (
         "- The way the same network is trained, from **base** to **improved**, is worth +21.0 points "
         "on average (95 % interval over 3 seeds +16.7 to +25.3): from 69.5 % to 90.5 %. "
-        "Part of that may come from training for 9 epochs in place of 4."
+        "The second was also trained for 9 epochs in place of 4."
     )
     assert "**base** to **callbacks**: +0.0 points on average" in first
     assert "not distinguishable from zero" in first
-    assert "Part of that" not in first
+    assert "also trained" not in first
     assert "**callbacks** to **improved**: +21.0 points on average" in second
     # Differences of 20, 20 and 23 points: their mean more or less t(0.975, 2) standard errors.
     assert "(95 % interval over 3 seeds +16.7 to +25.3)" in second
@@ -467,8 +467,8 @@ def test_reasons_are_given_where_ablations_make_them_clear(others):
                 )
             )
     text = narrative.describe_findings([made()], splits=splits).data
-    assert "Interval over seeds without zero: changed as one-conv" in text
-    assert "No clear effect: changed as no-dropout (" in text
+    assert "With an interval over seeds that excludes zero: changed as one-conv" in text
+    assert "Without a clear effect: changed as no-dropout (" in text
     untested = text.split("Not tested: ")[1].split("\n")[0]
     assert untested.startswith("+ early stopping, lower learning rate on a plateau, two conv")
     assert "; no augmentation, flip alone, " in untested

@@ -61,7 +61,7 @@ def _step(before: list[Result], after: list[Result]) -> str:
 
 
 def _more_training(before: list[Result], after: list[Result]) -> str:
-    """In which amounts two rows of a network differ: they explain part of any difference."""
+    """In which amounts of training two rows of a network differ: part of a difference may be theirs."""
     first, last = before[0].record, after[0].record
     amounts = (
         ("at", "pixels", first["image_size"], last["image_size"]),
@@ -71,7 +71,7 @@ def _more_training(before: list[Result], after: list[Result]) -> str:
     told = [
         f"{how} {now} {unit} in place of {then}" for how, unit, then, now in amounts if now != then
     ]
-    return f" Part of that may come from training {listed(told)}." if told else ""
+    return f" The second was also trained {listed(told)}." if told else ""
 
 
 def _difference(before: list[Result], after: list[Result]) -> str:
@@ -172,9 +172,9 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
         return "No ablation has been trained yet, so no single change can be credited."
     clear, unclear = clear_effects(rows), unclear_effects(rows)
     parts = [
-        "Rows differ in several things at once; ablations, in one.",
-        _changes("Interval over seeds without zero", clear),
-        _changes("No clear effect", unclear),
+        "Rows differ in several things at once, ablations in one.",
+        _changes("With an interval over seeds that excludes zero", clear),
+        _changes("Without a clear effect", unclear),
     ]
     left = untested(model, rows)
     missing: dict[str, list[str]] = {}
