@@ -493,24 +493,12 @@ def test_one_epoch_of_the_head_computes_of_each_image_the_view_that_it_shows(toy
         np.testing.assert_array_equal(batch, same)
 
 
-def test_random_weights_stand_in_only_for_a_recipe_that_asks(toy_splits, monkeypatch):
-    resolved = []
-
-    def resolve(name):
-        resolved.append(name)
-        return find_backbone("")
-
-    trainings._found_weights.cache_clear()
-    monkeypatch.setattr(backbones, "resolve", resolve)
-    recipe = replace(TRANSFER, phases=(replace(TRANSFER.phases[0], epochs=1),))
-    for weights in (None, "tiny"):
-        run = training.train(recipe, toy_splits, seed=0, weights=weights, verbose=False, **FAST)
-        assert run.backbone == find_backbone("")
-    assert resolved == ["auto", "tiny"]
-    trainings._found_weights.cache_clear()
-
-
-def test_a_recipe_gets_the_weights_of_its_own_backbone_found_once(toy_splits, monkeypatch):
+@pytest.mark.parametrize(
+    ("own", "given", "looked_for"),
+    [("tiny", ("other", "other"), ["tiny"]), ("", (None, "tiny"), ["auto", "tiny"])],
+    ids=["its own, once", "the run's, never random ones"],
+)
+def test_a_recipe_gets_the_weights_of_its_backbone(own, given, looked_for, toy_splits, monkeypatch):
     found = []
 
     def resolve(name):
@@ -520,11 +508,12 @@ def test_a_recipe_gets_the_weights_of_its_own_backbone_found_once(toy_splits, mo
     trainings._found_weights.cache_clear()
     monkeypatch.setattr(backbones, "resolve", resolve)
     head_alone = (replace(TRANSFER.phases[0], epochs=1),)
-    recipe = replace(TRANSFER, backbone="tiny", phases=head_alone)
-    for seed in (0, 1):
-        run = training.train(recipe, toy_splits, seed=seed, weights="other", verbose=False, **FAST)
+    recipe = replace(TRANSFER, backbone=own, phases=head_alone)
+    for weights in given:
+        run = training.train(recipe, toy_splits, seed=0, weights=weights, verbose=False, **FAST)
         assert run.backbone == find_backbone("")
-    assert found == ["tiny"]
+    assert found == looked_for
+    trainings._found_weights.cache_clear()
 
 
 @pytest.mark.parametrize("speedup, expected", [(1.04, "float32"), (1.05, "mixed_bfloat16")])
