@@ -105,7 +105,7 @@ def _times(slow: dict | None, fast: dict) -> str:
 
 
 def _beside_table(machines: dict) -> str:
-    lines = [["two trainings beside each other", "machine", "one", "two", "two / one"]]
+    lines = [["two training runs beside each other", "machine", "one", "two", "two / one"]]
     for name, task in TASKS.items():
         for letter, entry in zip(LETTERS, machines.values(), strict=False):
             found = entry.get("beside", {}).get(name)

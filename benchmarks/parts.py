@@ -187,7 +187,7 @@ def unit_speed(arguments):
     for name, rounds in taken.items():
         print(
             f"  {name:15s} {statistics.median(rounds):6.1f} s  "
-            f"{3600 * len(units) / statistics.median(rounds):5.0f} trainings an hour  "
+            f"{3600 * len(units) / statistics.median(rounds):5.0f} training runs an hour  "
             f"{ratio(taken['one worker'], rounds):.2f} times as fast as one worker",
             flush=True,
         )

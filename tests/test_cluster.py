@@ -139,7 +139,7 @@ def test_what_dies_on_a_cluster_is_trained_elsewhere_and_the_same_command_contin
     second = runner(folder, "--scheduler", address)
     out, _ = second.communicate(timeout=600)
     assert second.returncode == 0, out
-    assert "4 of 4 trainings done" in out
+    assert "4 of 4 training runs done" in out
     for line in ("01_baseline_cnn: finished", "02_vgg10: finished"):
         assert line in out
     assert len(list(folder.glob("models/*.keras"))) == 4

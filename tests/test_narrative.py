@@ -200,9 +200,9 @@ def test_shortened_trainings_are_named_and_called_provisional():
         narrative.describe_limits([short, full]).data,
         narrative.describe_results([short, full]),
     ):
-        assert "**Shortened trainings of VGG-10 (base), not the full study:**" in said
+        assert "**Shortened training runs of VGG-10 (base), not the full study:**" in said
         assert "figures are provisional" in said
-    assert "**Shortened trainings, not the full study:**" in narrative.describe_results([short])
+    assert "**Shortened training runs, not the full study:**" in narrative.describe_results([short])
     assert "Shortened" not in narrative.describe_findings([full]).data
     assert "Shortened" not in narrative.describe_results([full])
 
@@ -255,10 +255,10 @@ def test_agreement_is_told_beside_that_of_independent_mistakes():
 
 def test_limits_say_what_the_intervals_do_not_cover():
     one, other = made(), made(seed=1)
-    assert "Each row is **one training**" in narrative.describe_limits([one]).data
+    assert "Each row is **one training run**" in narrative.describe_limits([one]).data
     assert "choice of seed" not in narrative.describe_limits([one, other]).data
     mixed = narrative.describe_limits([one, other, made(recipe="improved")]).data
-    assert "Some rows rest on one training" in mixed
+    assert "Some rows rest on one training run" in mixed
     assert "official checksum" not in mixed
     unverified = made(dataset={**one.record["dataset"], "verified": False})
     assert "official checksum" in narrative.describe_limits([unverified]).data
@@ -267,12 +267,12 @@ def test_limits_say_what_the_intervals_do_not_cover():
 def test_missing_rows_are_named_with_their_model():
     found = [made(model, recipe) for model, recipe in recipes.default_rows()]
     assert narrative.describe_missing(found).data == (
-        f"Every row that a plain run trains is here, {len(found)} trainings in all. More rows are "
+        f"Every row that a plain run trains is here, {len(found)} training runs in all. More rows are "
         "trained when asked for: `--recipes best ablations`."
     )
     # A row that is trained when asked for is none of them.
     with_best = [*found, made("baseline_cnn", "best")]
-    assert f"here, {len(found)} trainings" in narrative.describe_missing(with_best).data
+    assert f"here, {len(found)} training runs" in narrative.describe_missing(with_best).data
     less = [result for result in found if results.row_label(result) != "VGG-10, base"]
     text = narrative.describe_missing(less).data
     assert "**Missing:** VGG-10 base." in text

@@ -107,7 +107,7 @@ def _line(row: dict) -> str:
     told = f"{points(row['test'])} points{over}{verdict}{stopped}."
     if row["same_training"]:
         told = (
-            "went as the unchanged recipe's trainings did in every epoch; it matters only in which "
+            "went as the unchanged recipe's training runs did in every epoch; it matters only in which "
             f"epoch's weights are kept: {told}"
         )
     return f"**{row['changes']}**: {told}"
@@ -131,5 +131,5 @@ def _command(model: str, rows: pd.DataFrame) -> str:
     backbone = f" --backbone {known}" if known else ""
     return (
         f"`python run_all.py --notebooks {number} --recipes ablations --precision float32{backbone}` "
-        f"trains every ablation with {len(recipes.ABLATION_SEEDS)} seeds: {trainings} trainings in all."
+        f"trains every ablation with {len(recipes.ABLATION_SEEDS)} seeds: {trainings} training runs in all."
     )

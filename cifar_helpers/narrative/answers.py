@@ -96,7 +96,7 @@ def _difference(before: list[Result], after: list[Result]) -> str:
     told = difference(*pair)
     unclear = "" if told["p_value"] < 0.05 else "; no clear difference"
     several = len(before) + len(after) > 2  # then it is not the difference of the means
-    which = f" between the trainings with seed {seeds[0]}" if several and seeds else ""
+    which = f" between the training runs with seed {seeds[0]}" if several and seeds else ""
     return (
         f"{told['gain']} points{which} (95 % interval over test images {told['interval']}, McNemar "
         f"{p_value(told['p_value'])}{unclear})"
@@ -213,7 +213,7 @@ def _unknown(groups: list[list[Result]], spreads: list[float]) -> str:
     if not spreads:
         return f"{line}."
     return (
-        f"{line}. In trainings of this network with several seeds, test accuracy spread by up to "
+        f"{line}. In training runs of this network with several seeds, test accuracy spread by up to "
         f"{100 * max(spreads):.1f} points (standard deviation); intervals over test images and "
         "McNemar's test do not allow for that."
     )

@@ -84,7 +84,7 @@ def _scaling_line(rows: pd.DataFrame, count: int) -> str:
     if rows.empty:
         return (
             "None of these records holds a temperature: they were made before validation predictions "
-            "were kept. A training started today fits one."
+            "were kept. A training run started today fits one."
         )
     better = int((rows["scaled_ece"] < rows["ece"]).sum())
     line = (
@@ -137,7 +137,7 @@ def _smoothing_lines(found: list[Result], variants: list[Result]) -> list[str]:
             return [_smoothing_line(row) for row in effects.to_dict("records")]
         commands = "; ".join(map(_command, asked))
         return [
-            "Whether label smoothing is the cause takes a training that differs in nothing else; none "
+            "Whether label smoothing is the cause takes a training run that differs in nothing else; none "
             f"has records yet: {commands}."
         ]
     where = sorted({models.MODELS[row.model].number for row in ablations})

@@ -126,7 +126,7 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     if row["same_training"]:
         return Measured(f"{words}: too few for the change to act")
     if row["stopped"]:
-        words += f"; the changed trainings ended early, after {row['stopped']} epochs"
+        words += f"; the changed training runs ended early, after {row['stopped']} epochs"
     if claim.figure == "spread":
         value, low, high = row["spread"] - row["base_spread"], row["spread_low"], row["spread_high"]
     else:

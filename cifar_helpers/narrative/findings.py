@@ -31,7 +31,7 @@ SLOW_EPOCHS = (
 )
 _MARKS = {
     "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "
-    "validation loss; a training started today watches the cross-entropy that is shown.",
+    "validation loss; a training run started today watches the cross-entropy that is shown.",
     "adapted": "*Adapted*: the study's recipe on another backbone, with a fine-tuning schedule of its own.",
     "another copy": "*Another copy*: the training used another complete copy of the data set.",
 }
@@ -56,7 +56,7 @@ def _column_lines(found: list[Result]) -> list[str]:
     """What the columns of the results table mean, as far as these results need it."""
     sizes = {len(group) for group in results.by_experiment(found).values()}
     images = "the choice of test images (Wilson)"
-    seeds = "the choice of the seed, for the mean of several trainings (Student's t)"
+    seeds = "the choice of the seed, for the mean of several training runs (Student's t)"
     over = {True: images, False: seeds}
     kinds = [over[single] for single in (True, False) if single in {size == 1 for size in sizes}]
     lines = [
@@ -214,7 +214,7 @@ def short_line(found: list[Result]) -> str:
     rows = ", ".join(f"{model} ({', '.join(cut)})" for model, cut in names.items())
     which = "" if len(short) == len(found) else f" of {rows}"
     return (
-        f"**Shortened trainings{which}, not the full study:** their epochs were capped (run / asked "
+        f"**Shortened training runs{which}, not the full study:** their epochs were capped (run / asked "
         "for), so the figures are provisional."
     )
 
@@ -276,12 +276,12 @@ def _seed_line(found: list[Result]) -> str:
     seeds = {len(group) for group in results.by_experiment(found).values()}
     if seeds == {1}:
         return (
-            "Each row is **one training**: the intervals cover the choice of test images, not the "
+            "Each row is **one training run**: the intervals cover the choice of test images, not the "
             "choice of seed. Differences of about a point between rows may vanish with another seed."
         )
     if 1 in seeds:
         return (
-            "Some rows rest on one training: their intervals do not cover the choice of seed. Those of "
+            "Some rows rest on one training run: their intervals do not cover the choice of seed. Those of "
             "the others do not cover the choice of test images."
         )
     return ""
@@ -314,7 +314,7 @@ def describe_results(found: list[Result]) -> str:
         "*Gap* is training minus validation accuracy, in percentage points, of the epoch whose weights "
         "were kept; training accuracy is averaged over the epoch with any augmentation and dropout "
         "on, so it can be the lower one, and gaps compare only where augmentation, dropout and weight "
-        "averaging are the same. Epochs are those run/asked for. A time is that of one training; "
+        "averaging are the same. Epochs are those run/asked for. A time is that of one training run; "
         f"{SLOW_EPOCHS}. Differences are taken before rounding. "
         "Processors that differ severalfold in speed can bear one name, so times compare only roughly.",
     ]

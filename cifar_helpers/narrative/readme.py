@@ -85,7 +85,7 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
     return (
         "What the study that is rebuilt concluded and proposed, beside what was measured. Claims that "
         "name a cause are tested by changing one thing in a shortened recipe, and their verdicts hold "
-        "for these short trainings; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, "
+        "for these short training runs; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, "
         "the intervals and the verdicts. A difference above zero speaks for the claim:\n\n"
         + results.to_markdown(claims, bold=["verdict"])
     )

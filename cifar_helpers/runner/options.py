@@ -102,7 +102,7 @@ class Options:
         left_out=[],
     )
     precision: str | None = _option(
-        "number format that trainings compute in; auto (default): that of a record in the "
+        "number format that training runs compute in; auto (default): that of a record in the "
         "run's folder, else the one measured to be faster on such processors",
         choices=("auto", "float32", "bfloat16"),
         use="parameter name settings",
@@ -170,13 +170,13 @@ class Options:
     fresh: bool = _option("begin anew; the folder of an earlier run is renamed, not deleted", False)
     html: bool = _option("write no HTML pages", True, flag="--no-html")
     workers: int | None = _option(
-        "trainings at the same time on this machine, ahead of the notebooks (default: 1, in the "
+        "training runs at the same time on this machine, ahead of the notebooks (default: 1, in the "
         f"notebooks; with up to {QUICK_EPOCHS} epochs 2)",
         metavar="N",
         least=1,
     )
     scheduler: str | None = _option(
-        "do the trainings on the workers of a Dask cluster, such as tcp://host:8786; they need "
+        "do the training runs on the workers of a Dask cluster, such as tcp://host:8786; they need "
         "no folder in common (needs the [cluster] extra)",
         metavar="ADDRESS",
     )

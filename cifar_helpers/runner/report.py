@@ -260,7 +260,7 @@ def scaling_section(found: list) -> str:
         limit = (
             f"the longest training: {longest}, {duration(means[longest])}"
             if by_longest
-            else f"the sum of all {len(all_seconds)} trainings"
+            else f"the sum of all {len(all_seconds)} training runs"
         )
         lines.append(f"| {machines} | {duration(taken)} | {limit} |")
     return "\n".join(lines)

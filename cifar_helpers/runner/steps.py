@@ -263,7 +263,7 @@ class Overview:
         open_ = [each for each in self.trainings if states[each].get("status") != "finished"]
         if self.record.skipped.issuperset(job.name for job in self.jobs if job.model):
             return ""
-        words = f"{len(self.trainings) - len(open_)} of {len(self.trainings)} trainings done"
+        words = f"{len(self.trainings) - len(open_)} of {len(self.trainings)} training runs done"
         left = seconds_left(self.trainings, states, self.workers)
         if left is None or not open_:
             return words
