@@ -7,6 +7,7 @@ change one thing of such a recipe each, to tell what that is worth.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 from cifar_helpers.errors import UserError
@@ -449,7 +450,7 @@ def check_image_size(sizes: Sequence[int], *, option: str = "image_size") -> Non
 
 
 def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def select(model: str, wanted: list[str], *, epochs: int = 0) -> list[Recipe]:

@@ -82,6 +82,10 @@ def test_trainings_of_other_lengths_stand_apart():
     assert rows["epochs"].to_dict() == {"no-averaging": "2", "no-decay": "10"}
     assert rows["base_experiment"].nunique() == 2
     assert len(plotting.effects(rows.reset_index()).axes) == 2
+    one_seed = results.effects([own[0], own[3], *published]).set_index("recipe")
+    assert set(one_seed["epochs"]) == {"10"} and set(one_seed["seeds"]) == {3}
+    # Nor does a variant of fewer epochs stand beside the whole base.
+    assert results.effects([own[3], *SEEDS]).empty
 
 
 def test_a_change_that_never_acted_is_told_apart(tmp_path, splits):

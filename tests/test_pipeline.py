@@ -637,18 +637,19 @@ def test_a_picture_of_ones_own_reaches_its_notebook_and_makes_no_run_of_its_own(
 
 
 def test_files_count_by_what_is_in_them_and_not_by_where_they_are(study):
-    comparison = notebooks.find_notebooks(ROOT / "notebooks")[-1:]
+    known = notebooks.find_notebooks(ROOT / "notebooks")
 
-    def name(**given):
-        options = check(Options(**given), comparison)
-        (job,) = plan.make_plan(comparison, options, Inputs(REAL), study.runs / "x", {})
-        return job.inputs_hash
+    def name(number=5, **given):
+        options = check(Options(**given), known)
+        jobs = plan.make_plan(known, options, Inputs(REAL), study.runs / "x", {})
+        return jobs[number - 1].inputs_hash
 
     for picture, content in (("cat.png", "a"), ("same.png", "a"), ("other.png", "b")):
         (study.root / picture).write_text(content)
     of_cat = name(picture="cat.png")
     assert name(picture="same.png") == of_cat
     assert len({of_cat, name(picture="other.png"), name()}) == 3
+    assert name(1, picture="cat.png") == name(1)
     (study.root / "copy").mkdir()
     assert name(data_dir="copy") == name()
 

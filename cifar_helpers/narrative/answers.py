@@ -18,6 +18,8 @@ from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
 from cifar_helpers.text import count, listed, p_value, percent, points, points_interval
 
+_ALIKE = 0.25  # test accuracies no further below than this are of networks that learned as much
+
 
 def answer_lines(found: list[Result], out: str, splits: Splits | None) -> list[str]:
     """Sentences that answer what a notebook asks.
@@ -95,8 +97,11 @@ def _difference(before: list[Result], after: list[Result]) -> str:
     pair = (second[seeds[0]], first[seeds[0]]) if seeds else (after[0], before[0])
     told = difference(*pair)
     unclear = "" if told["p_value"] < 0.05 else "; no clear difference"
-    several = len(before) + len(after) > 2  # then it is not the difference of the means
-    which = f" between the training runs with seed {seeds[0]}" if several and seeds else ""
+    which = ""
+    if len(before) + len(after) > 2:  # then it is not the difference of the means
+        of_both = f"the training runs with seed {seeds[0]}" if seeds else ""
+        apart = " and ".join(f"seed {each.record['seed']}" for each in reversed(pair))
+        which = f" between {of_both or apart}"
     return (
         f"{told['gain']} points{which} (95 % interval over test images {told['interval']}, McNemar "
         f"{p_value(told['p_value'])}{unclear})"
@@ -175,14 +180,14 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
         "Rows differ in several things at once, ablations in one.",
         _changes("With an interval over seeds that excludes zero", clear),
         _changes("Without a clear effect", unclear),
+        _changes("With one seed, so without an interval", rows[rows["seeds"] == 1]),
     ]
     left = untested(model, rows)
     missing: dict[str, list[str]] = {}
     for row in recipes.of_model(model):
         if (row.variant_of, row.name) in left:
             missing.setdefault(row.variant_of, []).append(row.changes)
-    untold = [f"{', '.join(changes)} against {base}" for base, changes in missing.items()]
-    parts.append(f"Not tested: {'; '.join(untold)}." if untold else "")
+    parts += [f"Not tested against {base}: {'; '.join(told)}." for base, told in missing.items()]
     return " ".join(filter(None, parts))
 
 
@@ -194,14 +199,17 @@ def _changes(words: str, rows: pd.DataFrame) -> str:
 
 
 def _spreads(found: list[Result], out: str) -> list[float]:
-    """How far seeds moved the trainings of a network: standard deviations of test accuracy."""
-    about = found[0].record
+    """How far seeds moved trainings of a network like these: standard deviations of test accuracy."""
+    about, best = found[0].record, _mean(results.best_experiment(found))
     known = results.load_for_effects(out, about["dataset"]["name"])
-    return [
-        float(np.std([result.record["test"]["accuracy"] for result in group], ddof=1))
+    alike = [
+        [result.record["test"]["accuracy"] for result in group]
         for group in results.by_experiment(known).values()
-        if len(group) > 2 and group[0].record["model"] == about["model"]
+        if len(group) > 2
+        and group[0].record["model"] == about["model"]
+        and results.backbone_of(group[0].record) == results.backbone_of(about)
     ]
+    return [float(np.std(each, ddof=1)) for each in alike if np.mean(each) > best - _ALIKE]
 
 
 def _unknown(groups: list[list[Result]], spreads: list[float]) -> str:
@@ -212,10 +220,11 @@ def _unknown(groups: list[list[Result]], spreads: list[float]) -> str:
     line = f"Not known: how far another seed would move {listed(single)}, trained once"
     if not spreads:
         return f"{line}."
+    told = " to ".join(dict.fromkeys(f"{100 * each(spreads):.1f}" for each in (min, max)))
     return (
-        f"{line}. In training runs of this network with several seeds, test accuracy spread by up to "
-        f"{100 * max(spreads):.1f} points (standard deviation); intervals over test images and "
-        "McNemar's test do not allow for that."
+        f"{line}. Where training runs of this network were repeated with other seeds, test accuracy "
+        f"spread by {told} points (standard deviation); "
+        "intervals over test images and McNemar's test do not allow for that."
     )
 
 
@@ -284,8 +293,8 @@ def _decided_by_recipes(groups: list[list[Result]], chosen: list[list[Result]]) 
     if not moved:
         return ""
     return (
-        f"Between a network's weakest and best row lie, in points: {listed(moved)}; recipe, epochs and "
-        "number of training images all differ."
+        f"Between a network's weakest and best row lie, in points: {listed(moved)}; their recipes "
+        "differ, and often epochs and number of training images."
     )
 
 

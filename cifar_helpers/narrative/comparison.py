@@ -157,4 +157,5 @@ def cost_table(chosen: list[Result]) -> HTML:
 
 def _seconds_per_epoch(record: dict) -> float:
     """The median of the last phase's epochs: earlier phases may run on cached features."""
-    return float(np.median(record["history"]["seconds"][-record["epochs"]["phases"][-1]["run"] :]))
+    last = record["epochs"]["phases"][-1]["run"]
+    return float(np.median(results.epoch_seconds(record)[-last:]))

@@ -120,9 +120,8 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     if not np.any(here):
         return Measured(f"{words} ({base.changes}){figure}")
     row = effects[here].iloc[0]
-    words += (
-        f"{figure}; {row['seeds']} seeds, {row['epochs']} epochs, {row['train_images']:,} images"
-    )
+    seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+    words += f"{figure}; {seeds}, {row['epochs']} epochs, {row['train_images']:,} images"
     if row["same_training"]:
         return Measured(f"{words}: too few for the change to act")
     if row["stopped"]:
@@ -156,11 +155,11 @@ def _similar_mistakes(found: list[Result]) -> Measured:
     inside, of = int(mistakes[alike].sum()), int(mistakes.sum())
     rows = [_mistakes(group[0]) for group in results.by_experiment(found).values()]
     shares = [each[alike].sum() / max(each.sum(), 1) for each in rows]
+    over = f" ({percent(min(shares))} to {percent(max(shares))} over all {len(rows)} rows)"
     words = (
         f"{percent(inside / of)} of the mistakes of {results.row_label(best)} stay among the six "
-        f"animals or among the four vehicles ({percent(min(shares))} to {percent(max(shares))} over "
-        f"all {len(rows)} rows), against {percent(by_chance)} were they spread evenly; over the test "
-        "images"
+        f"animals or among the four vehicles{over if len(rows) > 1 else ''}, against "
+        f"{percent(by_chance)} were they spread evenly; over the test images"
     )
     excess = [
         100 * (value - by_chance) for value in (inside / of, *metrics.share_interval(inside, of))

@@ -41,10 +41,9 @@ def _headline(found: list[Result]) -> list[str]:
     lines = study_lines(found)
     if found[0].record["dataset"]["real"]:
         good = results.good_rows(found)
-        networks = len({result.record["model"] for result in good})
         lines.append(
             f"On {len(results.doubtful_labels(good))} test images all {len(good)} rows above "
-            f"{100 * results.GOOD:.0f} % on validation, of {networks} networks, agree on a class that "
+            f"{100 * results.GOOD:.0f} % on validation, of {len({each.record['model'] for each in good})} networks, agree on a class that "
             "is not the label: mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them."
         )
     return lines
@@ -66,9 +65,9 @@ def _single_changes(effects: pd.DataFrame) -> str:
     ]
     return (
         f"{len(several)} changes of a recipe were trained with the seeds of the unchanged one. In "
-        f"{len(clear)}, the 95 % interval of the mean difference of test accuracy excludes zero (were "
-        f"all without effect, about {max(1, round(len(several) / 20))} would). The largest of these for "
-        "each network, in points: "
+        f"{len(clear)}, the 95 % interval of the mean difference of test accuracy excludes zero "
+        "(about one in twenty would if no change had an effect). The largest of these for each network, "
+        "in points: "
         f"{'; '.join(told)}. Notebooks 1 to 4 show all."
     )
 

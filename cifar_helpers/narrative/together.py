@@ -44,7 +44,8 @@ def describe_doubtful_labels(found: list[Result]) -> Markdown:
         about = subject(found)
         return Markdown(f"*Doubtful labels are looked for in CIFAR-10 alone; this is {about}.*")
     rule = f"validation accuracy above {100 * results.GOOD:.0f} %"
-    networks = len({result.record["model"] for result in good})
+    networks = {result.record["model"] for result in good}
+    of = f"{len(networks)} networks" if len(networks) > 1 else "one network"
     if len(good) < 2:
         return Markdown(
             f"*It takes two rows with a {rule} to doubt a label; here are {len(good)}.*"
@@ -53,7 +54,7 @@ def describe_doubtful_labels(found: list[Result]) -> Markdown:
     named = "; ".join(results.row_label(result) for result in good)
     return Markdown(
         f"On {count(doubted)} of the {count(images)} test images ({percent(doubted / images)}) all "
-        f"{len(good)} rows with a {rule}, of {networks} networks, one seed of each, agree on a class "
+        f"{len(good)} rows with a {rule}, of {of}, one seed of each, agree on a class "
         f"that is not the label ({named}). Some of these labels are wrong or arguable, others are mistakes that the networks "
         "share: only people can tell, so no label is changed here. People who checked such candidates "
         "found about 0.5 % of CIFAR-10's test labels wrong "

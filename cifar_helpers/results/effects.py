@@ -25,8 +25,7 @@ def effects(found: list[Result]) -> pd.DataFrame:
     """What each variant's change is worth, over the seeds that it and its base were trained with.
 
     A variant's base is the recipe that it was made from, with the same images, epochs, precision and
-    backbone. Of a variant that was trained in several ways, such as a quick pass beside the published
-    records, the first in `found` counts.
+    backbone, paired as by `beside_their_bases`.
 
     Args:
         found: results of variants and their bases; others are passed over.
@@ -41,34 +40,38 @@ def effects(found: list[Result]) -> pd.DataFrame:
         seed; `spread` and `base_spread` (`late_spread`, mean over the seeds), `spread_low` and
         `spread_high` (of their difference, over seeds), in points.
     """
-    rows = pd.DataFrame([_effect(pairs) for pairs in beside_their_bases(found)])
-    return rows.drop_duplicates(["model", "recipe"], ignore_index=True) if len(rows) else rows
+    return pd.DataFrame([_effect(pairs) for pairs in beside_their_bases(found)])
 
 
 def beside_their_bases(found: list[Result]) -> list[list[tuple[Result, Result]]]:
-    """For each variant its results, each beside that of its base with the same seed, as `effects` pairs them."""
+    """For each variant its results, each beside that of its base with the same seed.
+
+    Of a variant that was trained in several ways, such as in a quick pass beside the published
+    records, the one with most seeds counts; of several such the first in `found`.
+    """
     experiments, paired = list(by_experiment(found).values()), []
     for group in experiments:
         bases = (each for each in experiments if _is_base(each[0].record, group[0].record))
-        paired.append(max((_by_seed(group, base) for base in bases), key=_likeness, default=[]))
-    return [pairs for pairs in paired if pairs]
+        paired.append(max((_by_seed(group, base) for base in bases), key=len, default=[]))
+    chosen: dict[tuple[str, str], list[tuple[Result, Result]]] = {}
+    for pairs in filter(None, paired):
+        row = pairs[0][0].row
+        if len(pairs) > len(chosen.get(row, ())):
+            chosen[row] = pairs
+    return list(chosen.values())
 
 
 def _is_base(base: dict, record: dict) -> bool:
     """Whether a record's recipe was made from that of the first, and all else is the same."""
     images = ("sha256", "train_images", "validation_images")
+    epochs = [[phase["requested"] for phase in each["epochs"]["phases"]] for each in (base, record)]
     return (
         (base["model"], base["recipe"]) == (record["model"], record.get("variant_of"))
         and all(base["dataset"].get(name) == record["dataset"].get(name) for name in images)
+        and epochs[0] == epochs[1]
         and base["precision"] == record["precision"]
         and backbone_of(base) == backbone_of(record)
     )
-
-
-def _likeness(pairs: list[tuple[Result, Result]]) -> tuple[bool, int]:
-    """Whether both were asked for as many epochs, and how many seeds they share."""
-    epochs = [{each.record["epochs"]["requested"] for each in pair} for pair in pairs]
-    return all(len(asked) == 1 for asked in epochs) and bool(pairs), len(pairs)
 
 
 def _by_seed(group: list[Result], base: list[Result]) -> list[tuple[Result, Result]]:

@@ -15,6 +15,8 @@ from cifar_helpers.hardware import hardware_label
 from cifar_helpers.models import backbone_label, model_label
 from cifar_helpers.results.store import Result, backbone_of, known, load_results, published
 
+_BUSY = 10  # seconds: what begins with tracing is no busy machine
+
 # Experiments: what a mean over seeds may take together
 
 
@@ -171,18 +173,27 @@ def kept_gap(record: dict) -> float:
 
 
 def training_seconds(record: dict) -> float:
-    """Wall time of a training, without most of that in which the machine did something else.
+    """Wall time of a training, its epochs as of `epoch_seconds`."""
+    left_out = np.sum(record["history"]["seconds"]) - np.sum(epoch_seconds(record))
+    return record["seconds"]["train"] - float(left_out)
 
-    An epoch that took over twice the time within which a quarter of its phase's epochs were done,
-    as where the machine was busy or slept or the process was stopped, counts as that time.
+
+def epoch_seconds(record: dict) -> np.ndarray:
+    """Wall time of each epoch, without most of that in which the machine did something else.
+
+    One that took over twice the time within which a quarter of its phase's epochs were done, and
+    over ten seconds more, as where the machine was busy or slept or the process was stopped, counts
+    as that time.
     """
-    seconds, start = record["seconds"]["train"], 0
-    for phase in record["epochs"]["phases"]:
-        epochs = np.array(record["history"]["seconds"][start : start + phase["run"]])
-        usual = np.quantile(epochs, 0.25) if len(epochs) else 0.0
-        seconds -= float(np.sum(epochs[epochs > 2 * usual] - usual))
-        start += phase["run"]
-    return seconds
+    ends = np.cumsum([phase["run"] for phase in record["epochs"]["phases"]])
+    phases = np.split(np.array(record["history"]["seconds"]), ends[:-1])
+    usual = [np.quantile(phase, 0.25) if len(phase) else 0.0 for phase in phases]
+    return np.concatenate(
+        [
+            np.where(phase > np.maximum(2 * time, time + _BUSY), time, phase)
+            for phase, time in zip(phases, usual, strict=True)
+        ]
+    )
 
 
 def _mark(result: Result) -> str:

@@ -85,7 +85,7 @@ def make_plan(
 ) -> list[Job]:
     """A job for each notebook, those that read the others' records last."""
     sources = _sources_hash(ROOT / "cifar_helpers")
-    pictures = [_digest(user_path(options.picture))] if options.picture else []
+    picture = _digest(user_path(options.picture)) if options.picture else ""
     jobs = []
     for notebook in notebooks:
         parameters = notebook_parameters(notebook, options, inputs, folder)
@@ -96,7 +96,7 @@ def make_plan(
             source=notebook.path.resolve(),
             output=folder / "notebooks" / f"{notebook.name}.ipynb",
             parameters=parameters,
-            inputs_hash=_inputs_hash(notebook, parameters, inputs, [sources, *pictures]),
+            inputs_hash=_inputs_hash(notebook, parameters, inputs, sources, picture),
             environment=environment,
             cell_timeout=options.cell_timeout,
         )
@@ -165,9 +165,11 @@ def _relative(path: str, start: Path) -> str:
 
 
 def _inputs_hash(
-    notebook: Notebook, parameters: dict[str, Any], inputs: Inputs, others: list[str]
+    notebook: Notebook, parameters: dict[str, Any], inputs: Inputs, sources: str, picture: str
 ) -> str:
-    read: list[Any] = [inputs.data.get("sha256"), *others]
+    read: list[Any] = [inputs.data.get("sha256"), sources]
+    if picture and "picture" in notebook.types:
+        read.append(picture)
     if "backbone" in notebook.types:
         read += [each["sha256"] for each in inputs.weights]
     # Files count by what is in them, not by where they are.

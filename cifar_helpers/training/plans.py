@@ -135,7 +135,7 @@ def _seeds(recipe: Recipe, usual: tuple[int, ...]) -> tuple[int, ...]:
 
 def _check_numbers(seeds, epochs: int, image_size) -> None:
     for name, values in (("seeds", seeds), ("image_size", image_size)):
-        if not isinstance(values, list | tuple):
+        if not isinstance(values, list | tuple | range):
             raise UserError(f"{name} must be a list, such as [{values}]; received {values!r}.")
     if not isinstance(epochs, int) or epochs < 0:
         raise UserError(

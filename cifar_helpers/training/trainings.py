@@ -92,7 +92,8 @@ def train(
         UserError: for an unknown precision, a recipe that its network cannot follow, weight averages
             of a network with batch norms, or a student that is shown other views than its teacher is
             asked about.
-        WeightsError: if the recipe's own backbone, or the teacher's, cannot be had.
+        WeightsError: if the weights of the recipe's or the named backbone, or of the teacher's, cannot
+            be had.
     """
     check(recipe)
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(recipe, splits))
