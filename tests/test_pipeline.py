@@ -601,7 +601,7 @@ def test_a_run_settles_on_a_precision_and_keeps_it(study, monkeypatch, capfd):
     monkeypatch.setattr(steps, "execute", execute)
     command = ("--epochs", "1", "--no-html")
     assert study.run(*command) == 0
-    assert "Precision auto stands for bfloat16 (VGG-10) here." in capfd.readouterr().out
+    assert "Precision: bfloat16 (VGG-10)." in capfd.readouterr().out
     assert study.record("toy-epochs-1")["precisions"] == {"vgg10": "bfloat16"}
     fastest = "float32"
     study.run(*command)
@@ -616,6 +616,19 @@ def test_a_run_settles_on_a_precision_and_keeps_it(study, monkeypatch, capfd):
     (study.root / "old" / "results" / "vgg10" / "base" / "seed0.json").write_text("{}")
     study.run(*command, "--out", "old")
     assert seen[4:] == ["float32", "auto"]
+
+
+def test_the_full_study_computes_in_float32_unless_it_was_begun_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "run_apart", lambda *_: {"vgg10": "measured"})
+    (notebook,) = notebooks.choose_notebooks(notebooks.find_notebooks(ROOT / "notebooks"), ["2"])
+
+    def settled(begun_with=(), **given):
+        return inputs.find_precisions(Options(**given), [notebook], tmp_path, dict(begun_with), {})
+
+    assert settled() == settled(epochs=11) == {"vgg10": "float32"}
+    assert settled(epochs=10) == settled(precision="auto") == {"vgg10": "measured"}
+    assert settled({"vgg10": "bfloat16"}) == {"vgg10": "bfloat16"}
+    assert settled(precision="bfloat16") == {}
 
 
 def test_paths_are_passed_relative_to_the_executed_notebook(study):

@@ -24,8 +24,8 @@ class Inputs:
             empty where no notebook reads data.
         weights: `backbone`, `origin`, `sha256` and `notice` of the run's backbone, then of those
             that recipes name themselves; empty where no notebook needs any.
-        precisions: what precision "auto" stands for in this run, by model; a model that is not
-            there is trained as its records say, or as the options do.
+        precisions: what precision a model trains in where none was named; one that is not there is
+            trained as its records say, or as the options do.
     """
 
     data: dict[str, Any]
@@ -48,7 +48,7 @@ class Inputs:
         for model, precision in self.precisions.items():
             models_by_precision.setdefault(precision, []).append(models.model_label(model))
         each = [f"{name} ({listed(labels)})" for name, labels in models_by_precision.items()]
-        return [f"Precision auto stands for {' and '.join(each)} here."] if each else []
+        return [f"Precision: {' and '.join(each)}."] if each else []
 
 
 def find_data(options: Options, notebooks: Sequence[Notebook]) -> dict[str, Any]:
@@ -148,10 +148,13 @@ def find_precisions(
     begun_with: dict[str, str],
     environment: dict[str, str],
 ) -> dict[str, str]:
-    """Settle what precision "auto" stands for, and give `Inputs.precisions`.
+    """Settle on each model's precision where none was named, and give `Inputs.precisions`.
+
+    The full study computes in float32, which every processor can repeat and check; a quick pass, or
+    "auto", in what is faster here.
 
     Args:
-        options: name a precision, or "auto".
+        options: name a precision, "auto", or none.
         notebooks: those that are to run.
         folder: the run's. Models that it has records of, from before the choice was written down,
             are left to them.
@@ -169,7 +172,9 @@ def find_precisions(
     )
     settled = {model: begun_with[model] for model in trained if model in begun_with}
     unknown = [model for model in trained if model not in (*settled, *recorded)]
-    if unknown:
+    if options.precision is None and not options.is_quick:
+        settled |= dict.fromkeys(unknown, "float32")
+    elif unknown:
         settled |= run_apart(measure_precisions, unknown, environment)
     return settled
 

@@ -102,8 +102,8 @@ class Options:
         left_out=[],
     )
     precision: str | None = _option(
-        "number format that training runs compute in; auto (default): that of a record in the "
-        "run's folder, else the one measured to be faster on such processors",
+        "number format that training runs compute in (default: float32, in a quick pass auto); auto: "
+        "that of a record in the run's folder, else the one measured to be faster on such processors",
         choices=("auto", "float32", "bfloat16"),
         use="parameter name settings",
     )
