@@ -247,9 +247,11 @@ def test_agreement_is_told_beside_that_of_independent_mistakes():
     one, other = made(wrong=[3, 5, 7]), made("resnet20", "improved", wrong=[5, 7, 9])
     text = narrative.describe_agreement([one, other]).data
     # 98.5 % each: 0.985² and a ninth of 0.015² by chance; 198 of 200 predictions are the same.
-    assert "it would be about 97.0 %: they share mistakes." in text
+    assert "it would be about 97.0 %: that they share mistakes is not clear." in text
     agree = np.mean(one.predictions == other.predictions)
-    assert f"agree on {100 * agree:.1f} %" in text
+    assert f"agree on {100 * agree:.1f} % of the images (95 % interval over test images" in text
+    twins = [made(wrong=range(60)), made("resnet20", "improved", wrong=range(60))]
+    assert narrative.describe_agreement(twins).data.endswith(": they share mistakes.")
     assert not narrative.describe_agreement([one]).data
 
 

@@ -14,7 +14,7 @@ from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.narrative.answers import difference
 from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import DASH, count, duration, p_value, percent
+from cifar_helpers.text import DASH, count, duration, interval, p_value, percent
 
 _TOO_FEW = Markdown("*It takes records of two models to compare them.*")
 
@@ -85,11 +85,13 @@ def describe_agreement(chosen: list[Result]) -> Markdown:
     # Both right, or the same one of the wrong classes.
     wrong_classes = len(pair[0].record["per_class"]) - 1
     by_chance = first * second + (1 - first) * (1 - second) / wrong_classes
-    agree = float(np.mean(pair[0].predictions == pair[1].predictions))
-    more = "they share mistakes" if agree > by_chance else "they share no more mistakes than that"
+    same = pair[0].predictions == pair[1].predictions
+    low, high = metrics.share_interval(int(same.sum()), len(same))
+    more = "they share mistakes" if low > by_chance else "that they share mistakes is not clear"
     return Markdown(
         f"The two that are best on validation, {results.row_label(pair[1])} and "
-        f"{results.row_label(pair[0])}, agree on {percent(agree)} of the images. Were their mistakes "
+        f"{results.row_label(pair[0])}, agree on {percent(same.mean())} of the images (95 % interval over "
+        f"test images {interval(low, high)}). Were their mistakes "
         f"independent and spread evenly over the other classes, it would be about "
         f"{percent(by_chance)}: {more}."
     )
