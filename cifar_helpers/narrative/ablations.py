@@ -1,5 +1,6 @@
 """What each part of a recipe is worth, from the records of the ablations."""
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
@@ -75,18 +76,23 @@ def clear_effects(rows: pd.DataFrame) -> pd.DataFrame:
 
     A change that never acted is not among them.
     """
-    if rows.empty:
-        return rows
-    rows = rows[~rows["same_training"]]
-    verdicts = [metrics.verdict(pair) for pair in rows[["low", "high"]].itertuples(index=False)]
-    clear = [verdict in ("supported", "contradicted") for verdict in verdicts]
-    return rows[clear].sort_values("test")
+    return _judged(rows, "supported", "contradicted")
 
 
 def unclear_effects(rows: pd.DataFrame) -> pd.DataFrame:
     """Those with an interval that contains zero, losses first; again without those that never acted."""
-    left = rows.drop(clear_effects(rows).index).dropna(subset=["low", "high"])
-    return left[~left["same_training"]].sort_values("test")
+    return _judged(rows, "undecided")
+
+
+def _judged(rows: pd.DataFrame, *verdicts: str) -> pd.DataFrame:
+    """The changes that acted and have an interval with one of the verdicts."""
+    if rows.empty:
+        return rows
+    rows = rows[~rows["same_training"]].dropna(subset=["low", "high"])
+    pairs = rows[["low", "high"]].itertuples(index=False)
+    # An array, since an empty list would choose no columns in place of no rows.
+    kept = np.array([metrics.verdict(pair) in verdicts for pair in pairs], dtype=bool)
+    return rows[kept].sort_values("test")
 
 
 def untested(model: str, rows: pd.DataFrame) -> set[tuple[str, str]]:

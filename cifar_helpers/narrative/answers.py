@@ -99,9 +99,9 @@ def _difference(before: list[Result], after: list[Result]) -> str:
     unclear = "" if told["p_value"] < 0.05 else "; no clear difference"
     which = ""
     if len(before) + len(after) > 2:  # then it is not the difference of the means
-        of_both = f"the training runs with seed {seeds[0]}" if seeds else ""
-        apart = " and ".join(f"seed {each.record['seed']}" for each in reversed(pair))
-        which = f" between {of_both or apart}"
+        new, old = (each.record["seed"] for each in pair)
+        of = f"the training runs with seed {new}" if new == old else f"seed {old} and seed {new}"
+        which = f" between {of}"
     return (
         f"{told['gain']} points{which} (95 % interval over test images {told['interval']}, McNemar "
         f"{p_value(told['p_value'])}{unclear})"

@@ -108,9 +108,8 @@ class _StoredArrays(Mapping):
         with self._opened() as file:
             if missing := {"probabilities", "labels"} - set(file.files):
                 raise ValueError(f"without {listed(sorted(missing))}")
-            return [
-                name for name in file.files if name in _ARRAYS
-            ]  # a later version may add others
+            # A later version may keep others too.
+            return [name for name in file.files if name in _ARRAYS]
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._names:
