@@ -2,7 +2,7 @@
 
 A file's name is a digest of all that decides its content, so what is found is right. Its size is
 limited: the files that were not used for longest go first. `python -m cifar_helpers.cache --clear`
-empties it. Several processes may share it.
+empties it. Several processes may share it, and none computes what another is computing.
 """
 
 import argparse
@@ -11,9 +11,10 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pooch
 
@@ -21,7 +22,7 @@ from cifar_helpers import files
 from cifar_helpers.errors import UserError, user_path
 
 LIMIT = 8e9  # bytes
-# A partial file that was not written to for as long is one of a process that was killed.
+# A partial file or a lock that was not touched for as long is one of a process that was killed.
 _ABANDONED = 3600  # seconds
 
 
@@ -46,7 +47,58 @@ def cached(key: dict, compute: Callable[[], np.ndarray]) -> np.ndarray:
     The key is all that decides the content, as JSON takes it. An array that was read from disk is a
     read-only memory map.
     """
+    return cached_all([(key, compute)])[0]
+
+
+def cached_all(wanted: Sequence[tuple[dict, Callable[[], np.ndarray]]]) -> list[np.ndarray]:
+    """The arrays of several keys, each as of `cached`.
+
+    Processes that want the same arrays share the work: what another one is computing is waited for
+    at the end.
+    """
+    found: dict[int, np.ndarray] = {}
+    for timeout in (0, -1):  # seconds; -1 waits
+        for number, (key, compute) in enumerate(wanted):
+            if number not in found:
+                with contextlib.suppress(filelock.Timeout):
+                    found[number] = _cached(key, compute, timeout)
+    return [found[number] for number in range(len(wanted))]
+
+
+def _cached(key: dict, compute: Callable[[], np.ndarray], timeout: float) -> np.ndarray:
     path = folder() / f"{files.json_hash(key)[:32]}.npy"
+    found = _read(path)
+    if found is None:
+        with _lock(path.with_suffix(".lock"), timeout):
+            found = _read(path)  # by a process that was waited for
+            if found is None:
+                found = compute()
+                _keep(path, found)
+    return found
+
+
+@contextlib.contextmanager
+def _lock(path: Path, timeout: float) -> Iterator[None]:
+    """Keep other processes from computing the same; in a folder that cannot be written, do not."""
+    lock = filelock.FileLock(path, timeout=timeout)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with contextlib.suppress(PermissionError):  # Windows: it is open
+                path.unlink(missing_ok=True)
+            lock.release()
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """The array in a file; None if it is not there or damaged."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         with contextlib.suppress(OSError):  # somebody else's file
@@ -58,9 +110,7 @@ def cached(key: dict, compute: Callable[[], np.ndarray]) -> np.ndarray:
         print(f"{path.name} in the cache could not be read ({error}): computed anew.")
         with contextlib.suppress(OSError):
             os.replace(path, path.with_suffix(".corrupt"))
-    array = compute()
-    _keep(path, array)
-    return array
+    return None
 
 
 def _keep(path: Path, array: np.ndarray) -> None:
@@ -88,12 +138,15 @@ def _make_room(limit: float) -> None:
 
 
 def _files() -> list[tuple[float, int, Path]]:
-    """Time of last use, bytes and path of each file but those that a process is writing."""
+    """Time of last use, bytes and path of each file but those that a process is at work on."""
     found = []
     for path in folder().iterdir() if folder().exists() else ():
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             state = path.stat()
-            whole = path.suffix != ".partial" or time.time() - state.st_mtime > _ABANDONED
+            whole = (
+                path.suffix not in (".partial", ".lock")
+                or time.time() - state.st_mtime > _ABANDONED
+            )
             if whole and path.is_file():
                 found.append((state.st_mtime, state.st_size, path))
     return found

@@ -31,7 +31,8 @@ def hardware_label(hardware: dict) -> str:
     """A record's hardware in a few words."""
     if hardware["accelerators"]:
         return ", ".join(hardware["accelerators"])
-    generation = f" ({hardware['generation']})" if hardware.get("generation") else ""
+    told = hardware.get("generation", "generation not recorded")
+    generation = f" ({told})" if told else ""
     return (
         f"{hardware['processor'].replace(' Processor', '')}, {hardware['cores']} cores{generation}"
     )

@@ -1,5 +1,9 @@
 import os
+import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +60,32 @@ def test_nothing_half_written_stays(home):
 
     with pytest.raises(KeyboardInterrupt):
         cache.cached({}, broken)
-    assert not home.exists() or not list(home.iterdir())
+    assert not list(home.iterdir())
+    np.testing.assert_array_equal(cache.cached({}, lambda: np.ones(2)), np.ones(2))
+
+
+def test_two_who_want_the_same_arrays_share_the_work():
+    computed = []
+    both_at_work = threading.Barrier(2, timeout=30)
+
+    def compute(number):
+        computed.append(number)
+        both_at_work.wait()
+        return np.full(3, number)
+
+    wanted = [({"n": number}, partial(compute, number)) for number in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(cache.cached_all, [wanted, wanted]):
+            np.testing.assert_array_equal(found, [[0, 0, 0], [1, 1, 1]])
+    assert sorted(computed) == [0, 1]
+
+
+def test_what_a_killed_process_was_computing_is_computed_by_the_next(home):
+    script = "import os; from cifar_helpers import cache; cache.cached({}, lambda: os._exit(0))"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert [path.suffix for path in home.iterdir()] == [".lock"]
+    np.testing.assert_array_equal(cache.cached({}, lambda: np.ones(2)), np.ones(2))
+    assert [path.suffix for path in home.iterdir()] == [".npy"]
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, capsys):

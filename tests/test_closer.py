@@ -364,10 +364,18 @@ def test_one_model_is_no_ensemble():
 
 
 def test_prediction_times_are_told_with_their_hardware_and_the_unknown_named():
-    times = [made(seed=seed, prediction_seconds_per_image=0.001 * (seed + 1)) for seed in (0, 1)]
+    about = {"created": "2026-11-26T01:00:00+00:00"}
+    times = [
+        made(seed=seed, prediction_seconds_per_image=0.001 * (seed + 1), **about) for seed in (0, 1)
+    ]
     text = narrative.describe_prediction_times([*times, made("resnet20", "improved")]).data
-    assert "VGG-10, base: 1.00 to 2.00 ms per image over 2 seeds, on One, 2 cores." in text
+    assert (
+        "VGG-10, base: 1.00 to 2.00 ms per image over 2 seeds, on One, 2 cores (generation not"
+        in text
+    )
     assert "Not recorded: ResNet-20, improved." in text
+    earlier = made(created="2026-11-25T01:00:00+00:00", prediction_seconds_per_image=0.001)
+    assert "traced the network." in narrative.describe_prediction_times([earlier]).data
 
 
 # All of it

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cifar_helpers import narrative, recipes, results
+from cifar_helpers import models, narrative, recipes, results
 from cifar_helpers.narrative import conclusions
 
 PUBLISHED = results.without_variants(results.published())
@@ -67,7 +67,9 @@ def test_a_verdict_is_on_the_side_of_the_measured_difference(claim, holds):
     assert row["verdict"] == ("supported" if holds else "contradicted")
     pair = (recipe.changes, recipe.variant_of)
     for_claim, other = pair if claim.claims_more else reversed(pair)
-    assert row["measured"].startswith(f"{for_claim}, against {other}")
+    assert row["measured"].startswith(
+        f"{models.model_label(claim.model)}: {for_claim}, against {other}"
+    )
     assert "; 3 seeds, 10 epochs, 40,000 images" in row["measured"]
     if claim.figure == "test":
         low, high = (300 - 100 - 0, 300 - 100 - 4)

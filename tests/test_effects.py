@@ -95,9 +95,7 @@ def test_a_change_that_never_acted_is_told_apart(tmp_path, splits):
     (row,) = results.effects([*SEEDS, *results.load_results(tmp_path)]).to_dict("records")
     assert row["same_training"]
     text = narrative.describe_effects("baseline_cnn", str(tmp_path), splits).data
-    assert (
-        "**no-averaging**: went as the unchanged recipe's training runs did in every epoch" in text
-    )
+    assert "**no-averaging**: never acted, so that every epoch went as without it" in text
 
 
 def test_the_late_spread_is_over_the_last_third_of_the_epochs():

@@ -163,7 +163,8 @@ def test_neighbouring_rows_are_compared_over_the_seeds_of_both():
     assert whole == (
         "- The way the same network is trained, from **base** to **improved**, is worth +21.0 points "
         "on average (95 % interval over 3 seeds +16.7 to +25.3): from 69.5 % to 90.5 %. "
-        "The second was also trained for 9 epochs in place of 4."
+        "The second was also trained for 9 epochs in place of 4; the table of recipes lists every "
+        "difference."
     )
     assert "**base** to **callbacks**: +0.0 points on average" in first
     assert "not distinguishable from zero" in first
@@ -220,7 +221,7 @@ def test_the_answer_goes_by_accuracy_and_says_what_the_best_costs():
         "ResNet-20, improved **90.0 %** (1 seed); VGG-10, base **80.0 %** (1 seed)."
     )
     assert "ResNet-20, improved against VGG-10, base: +10.0 points" in step
-    assert "2 of 2 rows were trained once" in certainty
+    assert "2 of 2 rows, each a network with a recipe, were trained once" in certainty
     assert cost == (
         "- The most accurate row costs 2 times the multiply-adds per image of VGG-10, base."
     )
@@ -247,11 +248,14 @@ def test_agreement_is_told_beside_that_of_independent_mistakes():
     one, other = made(wrong=[3, 5, 7]), made("resnet20", "improved", wrong=[5, 7, 9])
     text = narrative.describe_agreement([one, other]).data
     # 98.5 % each: 0.985² and a ninth of 0.015² by chance; 198 of 200 predictions are the same.
-    assert "it would be about 97.0 %: that they share mistakes is not clear." in text
-    agree = np.mean(one.predictions == other.predictions)
-    assert f"agree on {100 * agree:.1f} % of the images (95 % interval over test images" in text
+    agree = 100 * np.mean(one.predictions == other.predictions)
+    assert f"VGG-10, base and ResNet-20, improved: {agree:.1f} % (95 % interval over test" in text
+    assert text.endswith(
+        "independent mistakes about 97.0 %: that they share mistakes is not clear."
+    )
     twins = [made(wrong=range(60)), made("resnet20", "improved", wrong=range(60))]
-    assert narrative.describe_agreement(twins).data.endswith(": they share mistakes.")
+    assert "not clear" not in narrative.describe_agreement(twins).data
+    assert len(narrative.describe_agreement([one, *twins]).data.splitlines()) == 3
     assert not narrative.describe_agreement([one]).data
 
 
@@ -491,7 +495,7 @@ def test_a_change_with_one_seed_is_named_without_a_verdict(others):
 
 def test_seeds_of_trainings_like_these_tell_what_one_seed_leaves_open(others):
     published, splits = others
-    for name, wrong in (("short-base", 50), ("no-dropout", 150)):
+    for name, wrong in (("short-base", 50), ("no-dropout", 55), ("long-base", 150)):
         published += [
             made(
                 recipe=name,
@@ -502,9 +506,9 @@ def test_seeds_of_trainings_like_these_tell_what_one_seed_leaves_open(others):
             for seed in range(3)
         ]
     text = narrative.describe_findings([made()], splits=splits).data
-    # One and two points apart; the other network has learned far less.
-    assert "other seeds, test accuracy spread by 1.0 points (standard deviation)" in text
-    assert "spread" not in narrative.describe_findings([made()]).data
+    # One and two points apart; no ablation starts from the second, and the third learned far less.
+    assert "start from moved by 1.0 points of test accuracy (standard deviation)" in text
+    assert "moved" not in narrative.describe_findings([made()]).data
 
 
 def test_rows_without_a_seed_in_common_are_compared_by_their_first_ones():

@@ -189,7 +189,7 @@ def test_a_model_has_the_same_colour_in_every_figure(record):
     used = [
         curves.axes[0].lines[1].get_color(),  # validation
         classes.lines[1].get_color(),
-        reliability.collections[-1].get_facecolor()[0],
+        reliability.collections[-1].get_edgecolor()[0],
         dots(plotting.model_comparison(rows).axes[0]).get_facecolor()[0],
         plotting.cost_accuracy(rows, x_label="cost").axes[0].collections[0].get_facecolor()[0],
     ]
@@ -538,17 +538,17 @@ def test_calibration_draws_a_dot_a_bin_growing_with_its_count(record):
     assert axes.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
 
 
-def test_bins_of_few_images_are_pale_and_the_rule_is_stated(record):
+def test_bins_of_few_images_are_hollow_and_the_rule_is_stated(record):
     bins = [
         {"low": 0.4, "high": 0.5, "confidence": 0.45, "accuracy": 0.5, "count": 49},
         {"low": 0.9, "high": 1.0, "confidence": 0.97, "accuracy": 0.93, "count": 50},
     ]
     axes = plotting.dashboard({**record, "calibration": {"ece": 0.0, "bins": bins}}).axes[3]
-    few, enough = axes.collections[-1].get_alpha()
-    assert few < 0.5 < enough == 1
-    assert "pale: fewer than 50 images" in texts(axes)
+    few, enough = axes.collections[-1].get_facecolor()[:, :3].tolist()
+    assert few == [1, 1, 1] != enough
+    assert "hollow: fewer than 50 images" in texts(axes)
     full = plotting.dashboard({**record, "calibration": {"ece": 0.0, "bins": bins[1:]}})
-    assert not any("pale" in text for text in texts(full.axes[3]))
+    assert not any("hollow" in text for text in texts(full.axes[3]))
 
 
 def test_dashboard_has_four_panels_and_says_which_model_it_is(record):

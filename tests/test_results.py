@@ -526,7 +526,7 @@ def test_what_the_first_edition_did_not_record_stops_no_table():
             record["hardware"].pop(newer_still, None)
         bare = results.Result(record, _arrays(result))
         assert len(results.index_rows([bare])) == 1
-        assert results.machines([bare]) == ["AMD EPYC, 2 cores"]
+        assert results.machines([bare]) == ["AMD EPYC, 2 cores (generation not recorded)"]
 
 
 def test_processors_of_one_name_are_told_apart(finished):
@@ -541,7 +541,7 @@ def test_processors_of_one_name_are_told_apart(finished):
     assert results.machines([*several, _other(result, hardware=zen)]) == [
         "AMD EPYC, 2 cores (family 25, avx2)",
         "AMD EPYC, 2 cores (family 26, avx2)",
-        "AMD EPYC, 2 cores",
+        "AMD EPYC, 2 cores (generation not recorded)",
     ]
 
 
@@ -635,7 +635,7 @@ def _real(splits, sha256="1" * 64):
     return replace(splits, source=source)
 
 
-def test_a_thousand_records_are_tabled_in_a_second(tmp_path):
+def test_a_thousand_records_are_tabled_in_a_few_times_what_their_json_takes(tmp_path):
     shown = [result for result in PUBLISHED if result.record["seed"] == 0]
     count = 0
     for result in shown:
@@ -648,9 +648,14 @@ def test_a_thousand_records_are_tabled_in_a_second(tmp_path):
         count += seed + 1
     times = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()  # other tests run beside this one
+        for path in tmp_path.glob("results/*/*/*.json"):
+            json.loads(path.read_text(encoding="utf-8"))
+        read = time.process_time()
         found = results.load_results(tmp_path)
         assert results.results_table(found)["seeds"].sum() == len(found) == count >= 1000
-        times.append(time.perf_counter() - started)
-    assert min(times) < 2, "a second on a machine with nothing beside; here tests run beside it"
+        times.append((time.process_time() - read) / (read - started))
+    assert (
+        min(times) < 5
+    )  # about 2.5; with the predictions, which wait until they are used, far more
     assert not any(result.arrays._read for result in found), "predictions that nobody asked for"

@@ -54,6 +54,10 @@ def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
     for _, group in rows.groupby("base_experiment", sort=False):
         first = group.sort_values("seeds").iloc[-1]
         about = f"{first['epochs']} epochs, {count(first['train_images'])} images"
+        if first["backbone"]:
+            about += f" at {first['base_image_size']} px"
+        if on := _ablation_that_is_a_base(model, first["base"]):
+            about = f"*{on.variant_of}* with this changed: {on.changes}; {about}"
         lines = [_line(row) for row in group.sort_values("test").to_dict("records")]
         parts.append(
             f"Against *{first['base']}* ({about}), which has {percent(first['base_test'])}:\n\n"
@@ -113,14 +117,19 @@ def _line(row: dict) -> str:
     told = f"{points(row['test'])} points{over}{verdict}{stopped}."
     if row["same_training"]:
         told = (
-            "went as the unchanged recipe's training runs did in every epoch; it matters only in which "
-            f"epoch's weights are kept: {told}"
+            "never acted, so that every epoch went as without it; keeping the best epoch's weights in place "
+            f"of the last one's gives {told}"
         )
     return f"**{row['changes']}**: {told}"
 
 
 def _ablations(model: str) -> list[recipes.Recipe]:
     return [row for row in recipes.of_model(model) if row.group == "ablations"]
+
+
+def _ablation_that_is_a_base(model: str, name: str) -> recipes.Recipe | None:
+    """The base if it is an ablation with an effect of its own, which says what it is."""
+    return next((row for row in _ablations(model) if row.name == name and _has_effect(row)), None)
 
 
 def _has_effect(row: recipes.Recipe) -> bool:

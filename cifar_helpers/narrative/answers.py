@@ -73,7 +73,8 @@ def _more_training(before: list[Result], after: list[Result]) -> str:
     told = [
         f"{how} {now} {unit} in place of {then}" for how, unit, then, now in amounts if now != then
     ]
-    return f" The second was also trained {listed(told)}." if told else ""
+    also = f" The second was also trained {listed(told)}" if told else ""
+    return f"{also}; the table of recipes lists every difference." if told else ""
 
 
 def _difference(before: list[Result], after: list[Result]) -> str:
@@ -199,14 +200,19 @@ def _changes(words: str, rows: pd.DataFrame) -> str:
 
 
 def _spreads(found: list[Result], out: str) -> list[float]:
-    """How far seeds moved trainings of a network like these: standard deviations of test accuracy."""
+    """How far seeds moved trainings of this network: standard deviations of test accuracy.
+
+    Of recipes that ablations start from: other ablations may train another network.
+    """
     about, best = found[0].record, _mean(results.best_experiment(found))
     known = results.load_for_effects(out, about["dataset"]["name"])
+    bases = {row.variant_of for row in recipes.of_model(about["model"])}
     alike = [
         [result.record["test"]["accuracy"] for result in group]
         for group in results.by_experiment(known).values()
         if len(group) > 2
         and group[0].record["model"] == about["model"]
+        and group[0].record["recipe"] in bases
         and results.backbone_of(group[0].record) == results.backbone_of(about)
     ]
     return [float(np.std(each, ddof=1)) for each in alike if np.mean(each) > best - _ALIKE]
@@ -222,8 +228,8 @@ def _unknown(groups: list[list[Result]], spreads: list[float]) -> str:
         return f"{line}."
     told = " to ".join(dict.fromkeys(f"{100 * each(spreads):.1f}" for each in (min, max)))
     return (
-        f"{line}. Where training runs of this network were repeated with other seeds, test accuracy "
-        f"spread by {told} points (standard deviation); "
+        f"{line}. With other seeds, the recipes that ablations start from moved by {told} points of test "
+        "accuracy (standard deviation); "
         "intervals over test images and McNemar's test do not allow for that."
     )
 
@@ -252,7 +258,9 @@ def study_lines(found: list[Result]) -> list[str]:
     ladder = "; ".join(
         f"{_label(group)} **{percent(_mean(group))}** ({_seeds(group)})" for group in order
     )
-    lines = [f"From best to worst, each model by its best recipe on validation images: {ladder}."]
+    lines = [
+        f"Each network by the recipe that did best on validation images, from the best: {ladder}."
+    ]
     if len(order) > 1:
         difference_of_two = _difference(order[1], order[0])
         lines.append(f"{_label(order[0])} against {_label(order[1])}: {difference_of_two}.")
@@ -301,10 +309,10 @@ def _decided_by_recipes(groups: list[list[Result]], chosen: list[list[Result]]) 
 def _certainty(groups: list[list[Result]]) -> str:
     single = sum(len(group) == 1 for group in groups)
     if not single:
-        return f"Each of the {len(groups)} rows was trained with several seeds."
+        return f"Each of the {len(groups)} rows, a network with a recipe, was trained with several seeds."
     return (
-        f"{single} of {len(groups)} rows were trained once: how far another seed would move them is "
-        "not known."
+        f"{single} of {len(groups)} rows, each a network with a recipe, were trained once: how far another "
+        "seed would move them is not known."
     )
 
 

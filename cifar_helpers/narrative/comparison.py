@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.narrative.answers import difference
-from cifar_helpers.narrative.html import to_html
+from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import DASH, count, duration, interval, p_value, percent
 
@@ -77,24 +77,27 @@ def plot_agreement(chosen: list[Result]) -> Figure | Markdown:
 
 
 def describe_agreement(chosen: list[Result]) -> Markdown:
-    """Whether the two best models share mistakes: how often they agree, beside chance."""
-    if len(chosen) < 2:
-        return Markdown("")
-    pair = sorted(chosen, key=lambda each: each.record["validation"]["accuracy"])[-2:]
-    first, second = (each.record["test"]["accuracy"] for each in pair)
+    """Whether models share mistakes: how often two agree, beside what independent mistakes give."""
+    lines = []
+    for first, second in itertools.combinations(chosen, 2):
+        same = first.predictions == second.predictions
+        low, high = metrics.share_interval(int(same.sum()), len(same))
+        by_chance = _agreement_by_chance(first, second)
+        unclear = "" if low > by_chance else ": that they share mistakes is not clear"
+        lines.append(
+            f"{results.row_label(first)} and {results.row_label(second)}: {percent(same.mean())} "
+            f"(95 % interval over test images {interval(low, high)}), independent mistakes about "
+            f"{percent(by_chance)}{unclear}."
+        )
+    return bullets(lines)
+
+
+def _agreement_by_chance(first: Result, second: Result) -> float:
+    """The share of images with one prediction if mistakes were independent and fell evenly."""
+    right, other_right = (each.record["test"]["accuracy"] for each in (first, second))
+    wrong_classes = len(first.record["per_class"]) - 1
     # Both right, or the same one of the wrong classes.
-    wrong_classes = len(pair[0].record["per_class"]) - 1
-    by_chance = first * second + (1 - first) * (1 - second) / wrong_classes
-    same = pair[0].predictions == pair[1].predictions
-    low, high = metrics.share_interval(int(same.sum()), len(same))
-    more = "they share mistakes" if low > by_chance else "that they share mistakes is not clear"
-    return Markdown(
-        f"The two that are best on validation, {results.row_label(pair[1])} and "
-        f"{results.row_label(pair[0])}, agree on {percent(same.mean())} of the images (95 % interval over "
-        f"test images {interval(low, high)}). Were their mistakes "
-        f"independent and spread evenly over the other classes, it would be about "
-        f"{percent(by_chance)}: {more}."
-    )
+    return right * other_right + (1 - right) * (1 - other_right) / wrong_classes
 
 
 def disagreement_table(chosen: list[Result]) -> pd.DataFrame | Markdown:
@@ -148,7 +151,7 @@ def cost_table(chosen: list[Result]) -> HTML:
                 "test accuracy": percent(record["test"]["accuracy"]),
                 "weights": count(record["parameters"]["total"]),
                 "multiply-adds per image": f"{record['multiply_adds'] / 1e6:,.1f} M",
-                "training": duration(results.training_seconds(record)),
+                "training": results.time_in_words([record]),
                 "per epoch": duration(_seconds_per_epoch(record)),
                 "prediction per image": f"{1e3 * prediction:.2f} ms" if prediction else DASH,
                 "on": ", ".join(results.machines([result])),

@@ -7,6 +7,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from cifar_helpers import metrics, recipes, results
+from cifar_helpers.models import model_label
 from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import DASH, percent, points, points_interval
@@ -24,6 +25,7 @@ class Claim(NamedTuple):
         recipe: of the ablation, which leaves something out or adds it.
         claims_more: whether by the claim the ablation's figure is the larger one.
         figure: "test", accuracy, or "spread", as of `results.late_spread`.
+        note: what the ablation does not say of the claim; "" for nothing.
     """
 
     words: str
@@ -31,6 +33,7 @@ class Claim(NamedTuple):
     recipe: str
     claims_more: bool
     figure: str = "test"
+    note: str = ""
 
 
 class Measured(NamedTuple):
@@ -51,8 +54,14 @@ CLAIMS = (
         True,
     ),
     Claim("Skip connections make training more stable", "resnet20", "plain-20", True, "spread"),
-    Claim("Learning from ImageNet helps", "transfer", "random-weights", False),
-    Claim("Next step: stronger augmentation helps", "vgg10", "cutout", True),
+    Claim(
+        "Learning from ImageNet helps",
+        "transfer",
+        "random-weights",
+        False,
+        note="the random backbone trains in the second phase alone, at a rate chosen for fine-tuning",
+    ),
+    Claim("Next step: stronger augmentation (here: cutout) helps", "vgg10", "cutout", True),
     Claim("Next step: fine-tuning more layers helps", "transfer", "unfrozen-30", False),
 )
 
@@ -109,7 +118,7 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     base = recipes.select(claim.model, [recipe.variant_of])[0]
     # What is for the claim comes first, as in the difference.
     pair = (recipe.changes, base.name) if claim.claims_more else (base.name, recipe.changes)
-    words = f"{pair[0]}, against {pair[1]}"
+    words = f"{model_label(claim.model)}: {pair[0]}, against {pair[1]}"
     spread = "; standard deviation of validation accuracy around a straight line, last third of the epochs"
     figure = spread if claim.figure == "spread" else ""
     here = (
@@ -124,6 +133,8 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     words += f"{figure}; {seeds}, {row['epochs']} epochs, {row['train_images']:,} images"
     if row["same_training"]:
         return Measured(f"{words}: too few for the change to act")
+    if claim.note:
+        words += f"; {claim.note}"
     if row["stopped"]:
         words += f"; the changed training runs ended early, after {row['stopped']} epochs"
     if claim.figure == "spread":

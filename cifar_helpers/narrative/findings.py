@@ -26,8 +26,9 @@ _COLUMNS = (
     "what changes",
 )
 SLOW_EPOCHS = (
-    "an epoch that took over twice as long as the fastest quarter did, where the process was paused "
-    "or the machine was busy, counts as one of these"
+    "of one training run; an epoch that took over twice as long as the fastest quarter of its phase, "
+    "and over ten seconds longer, as on a busy machine, counts as that quarter does, and ≈ marks the "
+    "times that this makes a tenth shorter or more"
 )
 _MARKS = {
     "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "
@@ -64,7 +65,7 @@ def _column_lines(found: list[Result]) -> list[str]:
         "percentage points; training accuracy is averaged over the epoch with any augmentation "
         "and dropout on, and validation accuracy may be that of averaged weights, so gaps compare "
         "only where these are the same.",
-        f"<i>Time</i>: {SLOW_EPOCHS}.",
+        f"<i>Time</i> is that {SLOW_EPOCHS}.",
         f"The interval covers {', or '.join(kinds)}.",
     ]
     if found[0].record["dataset"]["real"]:
@@ -314,7 +315,7 @@ def describe_results(found: list[Result]) -> str:
         "*Gap* is training minus validation accuracy, in percentage points, of the epoch whose weights "
         "were kept; training accuracy is averaged over the epoch with any augmentation and dropout "
         "on, so it can be the lower one, and gaps compare only where augmentation, dropout and weight "
-        "averaging are the same. Epochs are those run/asked for. A time is that of one training run; "
+        "averaging are the same. Epochs are those run/asked for. A time is that "
         f"{SLOW_EPOCHS}. Differences are taken before rounding. "
         "Processors that differ severalfold in speed can bear one name, so times compare only roughly.",
     ]

@@ -44,7 +44,7 @@ def _headline(found: list[Result]) -> list[str]:
         lines.append(
             f"On {len(results.doubtful_labels(good))} test images all {len(good)} rows above "
             f"{100 * results.GOOD:.0f} % on validation, of {len({each.record['model'] for each in good})} networks, agree on a class that "
-            "is not the label: mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows them."
+            "is not the label: mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows the surest."
         )
     return lines
 
@@ -59,13 +59,14 @@ def _single_changes(effects: pd.DataFrame) -> str:
         return ""
     largest = clear.sort_values("test", key=abs, ascending=False).drop_duplicates("model")
     told = [
-        f"{models.model_label(row.model)} ({_in_words(row.model, row.base)}): {row.changes} "
+        f"{models.backbone_label(row.backbone) or models.model_label(row.model)} "
+        f"({_in_words(row.model, row.base)}): {row.changes} "
         f"{points(row.test)}"
         for row in largest.itertuples()
     ]
     return (
         f"{len(several)} changes of a recipe were trained with the seeds of the unchanged one. In "
-        f"{len(clear)}, the 95 % interval of the mean difference of test accuracy excludes zero "
+        f"{len(clear)}, the 95 % interval over seeds of the mean difference of test accuracy excludes zero "
         "(about one in twenty would if no change had an effect). The largest of these for each network, "
         "in points: "
         f"{'; '.join(told)}. Notebooks 1 to 4 show all."
@@ -82,11 +83,11 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
     """What became of the conclusions and next steps of the study that is rebuilt."""
     claims = conclusion_rows(found, variants)
     return (
-        "What the study that is rebuilt concluded and proposed, beside what was measured. Claims that "
-        "name a cause are tested by changing one thing in a shortened recipe, and their verdicts hold "
-        "for these short training runs; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, "
-        "the intervals and the verdicts. A difference above zero speaks for the claim:\n\n"
-        + results.to_markdown(claims, bold=["verdict"])
+        "What the study that is rebuilt concluded and proposed, beside what was measured. A claim that "
+        "names a cause is tested by one switch in a recipe cut short, and "
+        "its verdict holds for these short training runs; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, "
+        "the intervals and the verdicts, and which switches change more than they say. A difference "
+        "above zero speaks for the claim:\n\n" + results.to_markdown(claims, bold=["verdict"])
     )
 
 
@@ -100,10 +101,26 @@ def commands_section(found: list[Result]) -> str:
             "command": [f"`run_all.py {run_arguments(group)}`" for group in groups],
             "on": ["; ".join(results.machines(group)) for group in groups],
             "training, all seeds": [
-                duration(sum(results.training_seconds(result.record) for result in group))
+                results.time_in_words([result.record for result in group], total=True)
                 for group in groups
             ],
             **shown[["test accuracy", "95 % interval"]],
         }
     )
-    return f"\n{results.to_markdown(table, bold=['test accuracy'])}\n"
+    return f"\n{results.to_markdown(table, bold=['test accuracy'])}{_in_all(found)}\n"
+
+
+def _in_all(found: list[Result]) -> str:
+    """How long a plain run takes, where all of its rows are there."""
+    if results.missing_rows(found):
+        return ""
+    seconds = sum(
+        results.training_seconds(result.record)
+        for result in found
+        if result.row in recipes.default_rows()
+        and result.record["seed"] in models.MODELS[result.record["model"]].seeds
+    )
+    return (
+        f"\n\nA plain `run_all.py` trains these rows, all but the best ones, with its default seeds: by "
+        f"these times, {duration(seconds)} on such machines."
+    )

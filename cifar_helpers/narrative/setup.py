@@ -90,8 +90,8 @@ def describe_gradients(norms: Mapping[str, Mapping[str, float]]) -> Markdown:
     for name in others:
         times = np.array(list(norms[name].values())) / small
         lines.append(
-            f"**{name}**: {_rounded(times.min())} to {_rounded(times.max())} times the gradients of "
-            f"{last}, layer by layer."
+            f"**{name}**: gradients of {_rounded(times.min())} to {_rounded(times.max())} times the size, "
+            f"depending on the layer, that they have with {last}."
         )
     return bullets(lines)
 

@@ -16,6 +16,8 @@ from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import count, interval, p_value, percent, points
 
+_UNTRACED = "2026-11-26"  # since then a prediction time leaves out what TensorFlow takes to trace
+
 # Labels that good models agree to doubt
 
 
@@ -221,7 +223,11 @@ def describe_prediction_times(found: list[Result]) -> Markdown:
         spread = f"{min(times):.2f} to {max(times):.2f}" if len(times) > 1 else f"{times[0]:.2f}"
         on = "; ".join(results.machines(group))
         seeds = f" over {len(times)} seeds" if len(times) > 1 else ""
-        lines.append(f"{label}: {spread} ms per image{seeds}, on {on}.")
+        first = min(result.record["created"] for result in group)
+        traced = (
+            ", with the time in which TensorFlow traced the network" if first < _UNTRACED else ""
+        )
+        lines.append(f"{label}: {spread} ms per image{seeds}, on {on}{traced}.")
     if unknown:
         lines.append(f"Not recorded: {'; '.join(unknown)}.")
     return bullets(lines)

@@ -23,8 +23,8 @@ _OVER_SEEDS = {
     "capsize": 4,
 }
 _OVER_IMAGES = {"label": "one seed: over test images", "ecolor": style.NEUTRAL, "elinewidth": 5}
-# A stroke hides neither the dot nor its interval.
-_ORIGINAL = {"marker": "|", "ls": "", "ms": 17, "mew": 2.5, "color": style.MISTAKE, "zorder": 4}
+# A stroke behind the dot, and higher than it, hides neither it nor its interval.
+_ORIGINAL = {"marker": "|", "ls": "", "ms": 17, "mew": 2.5, "color": style.MISTAKE, "zorder": 2.5}
 _ANOTHER_BACKBONE = _ORIGINAL | {"marker": "d", "ms": 9, "mew": 1.5, "mfc": "none"}
 
 
@@ -114,7 +114,7 @@ def _place_labels(axes: Axes, dots: np.ndarray, labels: list[str]) -> None:
             if free or place is None:
                 break
             text.remove()
-        taken.append(box)
+        taken.append(box.padded(4))  # labels at one height would read as one
 
 
 def _write_label(axes: Axes, label: str, dot: np.ndarray, place: tuple[int, int]) -> Annotation:

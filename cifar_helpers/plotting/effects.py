@@ -14,8 +14,8 @@ def effects(rows: pd.DataFrame) -> Figure:
     """The effect of each change on test accuracy with its interval, a panel for each base.
 
     Args:
-        rows: of one model, as of `results.effects`: `model`, `base`, `base_experiment`, `changes`, `seeds`, `epochs`,
-            `train_images`, and `test`, `low`, `high` in percentage points; NaN leaves out the
+        rows: of one model, as of `results.effects`: `model`, `base`, `base_experiment`, `backbone`, `changes`, `seeds`,
+            `epochs`, `train_images`, `base_image_size`, and `test`, `low`, `high` in percentage points; NaN leaves out the
             interval. Within a panel the smallest effect is at the bottom. One that is several
             times as large as any other has a panel and an axis of its own.
     """
@@ -47,7 +47,8 @@ def effects(rows: pd.DataFrame) -> Figure:
         axes.set_ylim(-0.6, len(group) - 0.4)
         axes.grid(False, axis="y")
         axes.margins(x=0.12)
-        axes.set_title(_title(group), loc="left")
+        scale = ", on a wider axis" if far[group.index[0]] else ""
+        axes.set_title(f"{_title(group)}{scale}", loc="left")
     panels[-1, 0].set_xlabel("difference of test accuracy, percentage points")
     figure.alt_text = alt_text.effects(rows)
     return figure
@@ -66,4 +67,6 @@ def _title(group: pd.DataFrame) -> str:
     over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seeds"
     over = "1 seed" if seeds == [1] else over
     budget = f"{first['epochs']} epochs, {first['train_images']:,} training images"
+    if first["backbone"]:
+        budget += f" at {first['base_image_size']} px"
     return f"against {first['base']} ({budget}; {over})"

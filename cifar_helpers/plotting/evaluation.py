@@ -22,8 +22,10 @@ def dashboard(record: Mapping[str, Any]) -> Figure:
     """One model's test results on a page, from the record of its training."""
     figure = style.new_figure(style.WIDTH + 1, 8.4)
     accuracy, (low, high) = record["test"]["accuracy"], record["test_accuracy_interval"]
+    backbone = models.backbone_label((record.get("backbone") or {}).get("backbone", ""))
+    network = backbone or models.model_label(record["model"])
     figure.suptitle(
-        f"{models.model_label(record['model'])}, {record['recipe']}, seed {record['seed']}: "
+        f"{network}, {record['recipe']}, seed {record['seed']}: "
         f"{percent(accuracy)} test accuracy\n"
         f"(95 % interval over test images {100 * low:.1f} to {100 * high:.1f})"
     )
@@ -76,15 +78,16 @@ def _draw_calibration(axes: Axes, calibration: Mapping[str, Any], shade: str) ->
     bins = pd.DataFrame(calibration["bins"])
     confidence, accuracy = bins["confidence"], bins["accuracy"]
     area = 250 * bins["count"] / bins["count"].max() + 25
-    strength = np.where(bins["count"] < _FEW_IMAGES, 0.2, 1.0)
+    few = bins["count"] < _FEW_IMAGES
+    faces = np.where(few, "white", shade)
     axes.plot([0, 1], [0, 1], "--", color=style.NEUTRAL, lw=1.2, label="perfect calibration")
-    axes.vlines(confidence, accuracy, confidence, color="#999999", lw=1, alpha=strength)
-    axes.scatter(confidence, accuracy, s=area, color=shade, alpha=strength, ec="white", zorder=3)
+    axes.vlines(confidence, accuracy, confidence, color="#999999", lw=1)
+    axes.scatter(confidence, accuracy, s=area, c=faces, edgecolors=shade, alpha=0.75, zorder=3)
     axes.plot([], [], "o", color=shade, ms=7, label="bin; area grows with images")
-    if (bins["count"] < _FEW_IMAGES).any():
-        label = f"pale: fewer than {_FEW_IMAGES} images"
-        axes.plot([], [], "o", color=shade, mew=0, ms=7, alpha=0.2, label=label)
-    axes.set(xlim=(0, 1.04), ylim=(0, 1.04), xlabel="confidence", ylabel="accuracy")
+    if few.any():
+        label = f"hollow: fewer than {_FEW_IMAGES} images"
+        axes.plot([], [], "o", color=shade, mfc="white", ms=7, label=label)
+    axes.set(xlim=(0, 1.04), ylim=(-0.04, 1.04), xlabel="confidence", ylabel="accuracy")
     axes.set_title(f"Calibration: error (ECE) {percent(calibration['ece'])}")
     style.percent_axis(axes.xaxis)
     style.percent_axis(axes.yaxis)

@@ -32,9 +32,10 @@ def effects(found: list[Result]) -> pd.DataFrame:
 
     Returns:
         One row a variant whose base has a seed in common with it: model, recipe, base,
-        base_experiment (its `experiment_hash`: the rows of one base compare), backbone, changes, seeds (how many in common), epochs (asked for, of each phase, as text), stopped (after
-        how many the variant's were stopped early, as text, "" for none), train_images, base_test (the base's mean test accuracy, a fraction) and same_training
-        (whether all of its epochs went as the base's, so that what it changes never acted), then as
+        base_experiment (its `experiment_hash`: the rows of one base compare), backbone, changes,
+        seeds (how many in common), epochs (asked for, of each phase, as text), stopped (after how
+        many the variant's were stopped early, as text, "" for none), train_images, base_image_size
+        (pixels), base_test (the base's mean test accuracy, a fraction) and same_training (whether all of its epochs went as the base's, so that what it changes never acted), then as
         differences of accuracy, variant minus base, in percentage points: test, `low` and `high`
         (of test, over seeds) and `images_low` and `images_high` (over test images too), NaN for one
         seed; `spread` and `base_spread` (`late_spread`, mean over the seeds), `spread_low` and
@@ -111,6 +112,7 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "epochs": " + ".join(str(phase["requested"]) for phase in first["epochs"]["phases"]),
         "stopped": epochs_run(list(variants)) if _stopped(variants) else "",
         "train_images": first["dataset"]["train_images"],
+        "base_image_size": bases[0].record["image_size"],
         "base_test": float(np.mean([record["test"]["accuracy"] for record in base_records])),
         "same_training": all(
             record["history"]["loss"] == base["history"]["loss"]

@@ -7,7 +7,7 @@ import pandas as pd
 from cifar_helpers.models import backbone_label, model_label
 from cifar_helpers.results.store import Result
 from cifar_helpers.results.tables import results_table
-from cifar_helpers.text import DASH, count, duration, interval, loss, percent, points
+from cifar_helpers.text import DASH, count, interval, loss, percent, points
 
 
 def _original(row: pd.Series) -> str:
@@ -34,10 +34,8 @@ _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "seeds": lambda row: count(row["seeds"]),
     "test loss": lambda row: loss(row["loss"]),
     "gap": lambda row: points(row["gap"]),
-    "training": lambda row: duration(row["seconds"]),
-    "epochs, time, precision": lambda row: (
-        f"{row['epochs']}, {duration(row['seconds'])}, {row['precision']}"
-    ),
+    "training": lambda row: row["time"],
+    "epochs, time, precision": lambda row: f"{row['epochs']}, {row['time']}, {row['precision']}",
     "original": _original,
     # Beside the study's gap, which is that of the last epoch, stands that of ours.
     "original gap": lambda row: f"{points(row['reference_gap'])} (here {points(row['last_gap'])})",

@@ -14,8 +14,10 @@ from cifar_helpers.errors import UserError
 from cifar_helpers.hardware import hardware_label
 from cifar_helpers.models import backbone_label, model_label
 from cifar_helpers.results.store import Result, backbone_of, known, load_results, published
+from cifar_helpers.text import duration
 
 _BUSY = 10  # seconds: what begins with tracing is no busy machine
+_ESTIMATE = 0.9  # a time below this share of the wall time is told as an estimate
 
 # Experiments: what a mean over seeds may take together
 
@@ -97,8 +99,8 @@ def results_table(found: list[Result]) -> pd.DataFrame:
         (pixels), train_images, precision, epochs (run/asked for), seeds, accuracy, low, high
         (fractions), interval (what the interval covers), loss, gap (of the epoch whose weights were
         kept) and last_gap (of the last epoch; both training minus validation accuracy, percentage
-        points), seconds, reference (fraction) and reference_gap (of the last epoch), NaN without a
-        published figure, reference_epochs (run/planned), and reference_backbone, "" where it is the
+        points), seconds and the same as text, time, reference (fraction) and reference_gap (of the
+        last epoch), NaN without a published figure, reference_epochs (run/planned), and reference_backbone, "" where it is the
         record's own.
     """
     return pd.DataFrame([_table_row(group) for group in by_experiment(found).values()])
@@ -116,6 +118,7 @@ def _table_row(group: list[Result]) -> dict:
     def mean(values) -> float:
         return float(np.mean(list(values)))
 
+    seconds = mean(training_seconds(record) for record in records)
     return {
         "model": first["model"],
         "recipe": first["recipe"],
@@ -137,7 +140,8 @@ def _table_row(group: list[Result]) -> dict:
         "loss": mean(record["test"]["loss"] for record in records),
         "gap": mean(kept_gap(record) for record in records),
         "last_gap": mean(record["overfitting_gap"] for record in records),
-        "seconds": mean(training_seconds(record) for record in records),
+        "seconds": seconds,
+        "time": _marked(seconds, records),
         "reference": published.test_accuracy,
         "reference_gap": published.overfitting_gap,
         "reference_epochs": published.epochs,
@@ -173,9 +177,21 @@ def kept_gap(record: dict) -> float:
 
 
 def training_seconds(record: dict) -> float:
-    """Wall time of a training, its epochs as of `epoch_seconds`."""
+    """Time of a training, its epochs as of `epoch_seconds`."""
     left_out = np.sum(record["history"]["seconds"]) - np.sum(epoch_seconds(record))
     return record["seconds"]["train"] - float(left_out)
+
+
+def time_in_words(records: list[dict], *, total: bool = False) -> str:
+    """The mean time of trainings, or the total, "≈ 35 min" where it is well below the wall time."""
+    mean = float(np.mean([training_seconds(record) for record in records]))
+    return _marked(mean, records, len(records) if total else 1)
+
+
+def _marked(mean: float, records: list[dict], times: int = 1) -> str:
+    """So many times the mean of some records' `training_seconds`, in words."""
+    wall = np.mean([record["seconds"]["train"] for record in records])
+    return f"{'≈ ' if mean < _ESTIMATE * wall else ''}{duration(times * mean)}"
 
 
 def epoch_seconds(record: dict) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What the frozen part of a network makes of each image: computed once, not in every epoch."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,10 +49,8 @@ def phase_inputs(
             if phase.epochs == 1 and len(images) == 2:  # only one of an image's two is seen
                 mirrored = shown_view(run.seed, len(train), epoch)[:, None, None, None]
                 images = [np.where(mirrored, images[1], images[0])]
-            batches = ViewBatches(
-                [_activations(run, trunk, view) for view in images], train.labels, **options
-            )
-            held_out = _activations(run, trunk, validation.images)
+            *shown, held_out = _activations(run, trunk, [*images, validation.images])
+            batches = ViewBatches(shown, train.labels, **options)
             return batches, tail, in_order(tail, held_out, validation.labels)
     if run.teacher:
         batches = TaughtBatches(run.teacher, train.images, train.labels, **options)
@@ -64,10 +63,10 @@ def phase_inputs(
     return batches, model, held_out
 
 
-def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray:
-    """What the frozen part of a network makes of images, float16, from the cache if it is there."""
+def _activations(run: Run, trunk: keras.Model, sets: list[np.ndarray]) -> list[np.ndarray]:
+    """What the frozen part of a network makes of sets of images, float16, cached if it can be."""
 
-    def compute() -> np.ndarray:
+    def compute(images: np.ndarray) -> np.ndarray:
         # Of order one, so that float16 keeps three digits in half the room.
         activations = predict(trunk, images).astype("float16")
         if not np.isfinite(activations).all():
@@ -75,14 +74,15 @@ def _activations(run: Run, trunk: keras.Model, images: np.ndarray) -> np.ndarray
         return activations
 
     if isinstance(run.backbone, str):  # random weights: nobody will ask for them again
-        return compute()
+        return [compute(images) for images in sets]
     key = {
         "weights": weights_digest(trunk),
         "network": trunk.to_json(),
-        "images": cache.digest(images),
         "versions": {name: hardware.versions().get(name) for name in ("keras", "cifar-helpers")},
     }
-    return cache.cached(key, compute)
+    return cache.cached_all(
+        [(key | {"images": cache.digest(images)}, partial(compute, images)) for images in sets]
+    )
 
 
 def shown_view(seed: int, images: int, epoch: int) -> np.ndarray:

@@ -69,7 +69,7 @@ def make_teacher(
         None if something is missing and there is no network to compute it.
     """
     took: list[float] = []
-    views, key = [], {"teacher": weights_sha256, "images": cache.digest(images)}
+    key = {"teacher": weights_sha256, "images": cache.digest(images)}
 
     def compute(number: int) -> np.ndarray:
         if network is None:
@@ -79,11 +79,14 @@ def make_teacher(
         took.append(time.perf_counter() - started)
         return answers
 
-    for number in range(augmentation.GRID_VIEWS):
-        try:
-            views.append(cache.cached(key | {"view": [POLICY, number]}, partial(compute, number)))
-        except LookupError:
-            return None
+    wanted = [
+        (key | {"view": [POLICY, number]}, partial(compute, number))
+        for number in range(augmentation.GRID_VIEWS)
+    ]
+    try:
+        views = cache.cached_all(wanted)
+    except LookupError:
+        return None
     # Of all views, also where some were on disk: the price of the table, not of this call.
     whole = len(views) * float(np.mean(took)) if took else 0.0
     seconds = cache.cached(key | {"seconds": POLICY}, lambda: np.array(whole))

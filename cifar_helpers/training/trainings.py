@@ -14,7 +14,6 @@ from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.models import backbones
 from cifar_helpers.recipes import Recipe
-from cifar_helpers.text import duration
 from cifar_helpers.training.epochs import EpochLog
 from cifar_helpers.training.explained import explain
 from cifar_helpers.training.feeding import predict
@@ -253,7 +252,7 @@ def _told_by_record(run: Run, origin: str) -> str:
     assert run.result is not None
     record = run.result.record
     where = hardware.hardware_label(record["hardware"])
-    took = duration(results.training_seconds(record))
+    took = results.time_in_words([record])
     copy = ", from another copy of the data set" if run.result.other_copy else ""
     epochs = f"{record['epochs']['run']} epochs in {took}"
     return f"{origin}{copy}: {epochs} on {where}, finished {record['created'][:10]}."
