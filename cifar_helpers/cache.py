@@ -92,9 +92,9 @@ def _lock(path: Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
-            with contextlib.suppress(PermissionError):  # Windows: it is open
+            lock.release()  # Windows removes no open file
+            with contextlib.suppress(PermissionError):  # another process has it
                 path.unlink(missing_ok=True)
-            lock.release()
 
 
 def _read(path: Path) -> np.ndarray | None:
