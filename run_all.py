@@ -15,7 +15,8 @@ examples:
                                             without CIFAR-10, to see that all works
 
 The same command again continues an interrupted run and skips what is finished.
-Exit status: 0 all notebooks ran, 1 a notebook failed, 2 bad arguments, 130 interrupted.
+Exit status: 0 all notebooks ran; 1 a notebook failed, the disk filled up, or --check-published found a
+disagreement; 2 refused, for its arguments, data or folder; 130 interrupted.
 """
 
 

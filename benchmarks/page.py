@@ -46,7 +46,8 @@ def section(machines: dict) -> str:
 def _name(letter: str, name: str, entry: dict) -> str:
     versions = entry["versions"]
     packages = [f"TensorFlow {versions['tensorflow']}", f"Keras {versions['keras']}"]
-    packages.append(f"cifar-helpers {versions['cifar-helpers']}")
+    if "cifar-helpers" in versions:
+        packages.append(f"cifar-helpers {versions['cifar-helpers']}")
     if "torch" in versions:
         packages.append(f"PyTorch {versions['torch'].split('+')[0]}")
     return f"- **{letter}**: {name}; {', '.join(packages)}. {entry.get('note', '')}".rstrip()

@@ -22,7 +22,7 @@ from cifar_helpers import files
 from cifar_helpers.errors import UserError, user_path
 
 LIMIT = 8e9  # bytes
-# A partial file or a lock that was not touched for as long is one of a process that was killed.
+# A partial file that was not written to for as long is one of a process that was killed.
 _ABANDONED = 3600  # seconds
 
 
@@ -57,19 +57,21 @@ def cached_all(wanted: Sequence[tuple[dict, Callable[[], np.ndarray]]]) -> list[
     at the end.
     """
     found: dict[int, np.ndarray] = {}
-    for timeout in (0, -1):  # seconds; -1 waits
+    for wait in (False, True):
         for number, (key, compute) in enumerate(wanted):
-            if number not in found:
-                with contextlib.suppress(filelock.Timeout):
-                    found[number] = _cached(key, compute, timeout)
+            if number not in found and (array := _cached(key, compute, wait)) is not None:
+                found[number] = array
     return [found[number] for number in range(len(wanted))]
 
 
-def _cached(key: dict, compute: Callable[[], np.ndarray], timeout: float) -> np.ndarray:
+def _cached(key: dict, compute: Callable[[], np.ndarray], wait: bool) -> np.ndarray | None:
+    """The array of a key; None where another process is computing it, which may be waited for."""
     path = folder() / f"{files.json_hash(key)[:32]}.npy"
     found = _read(path)
     if found is None:
-        with _lock(path.with_suffix(".lock"), timeout):
+        with _lock(path.with_suffix(".lock"), wait) as ours:
+            if not ours:
+                return None
             found = _read(path)  # by a process that was waited for
             if found is None:
                 found = compute()
@@ -78,23 +80,28 @@ def _cached(key: dict, compute: Callable[[], np.ndarray], timeout: float) -> np.
 
 
 @contextlib.contextmanager
-def _lock(path: Path, timeout: float) -> Iterator[None]:
-    """Keep other processes from computing the same; in a folder that cannot be written, do not."""
-    lock = filelock.FileLock(path, timeout=timeout)
+def _lock(path: Path, wait: bool) -> Iterator[bool]:
+    """Whether this process is to compute; it also is where no file can be written or locked."""
+    lock = filelock.FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise
-    except OSError:
+        if not wait:
+            yield False
+            return
+        print("Another process is computing what this one needs: waiting for it.")
+        lock.acquire()
+    except (OSError, NotImplementedError):
         pass
     try:
-        yield
+        yield True
     finally:
         if lock.is_locked:
-            lock.release()  # Windows removes no open file
-            with contextlib.suppress(PermissionError):  # another process has it
-                path.unlink(missing_ok=True)
+            if os.name != "nt":  # there filelock does it
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            lock.release()
 
 
 def _read(path: Path) -> np.ndarray | None:
@@ -143,11 +150,8 @@ def _files() -> list[tuple[float, int, Path]]:
     for path in folder().iterdir() if folder().exists() else ():
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             state = path.stat()
-            whole = (
-                path.suffix not in (".partial", ".lock")
-                or time.time() - state.st_mtime > _ABANDONED
-            )
-            if whole and path.is_file():
+            whole = path.suffix != ".partial" or time.time() - state.st_mtime > _ABANDONED
+            if whole and path.suffix != ".lock" and path.is_file():
                 found.append((state.st_mtime, state.st_size, path))
     return found
 

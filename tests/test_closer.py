@@ -375,7 +375,7 @@ def test_prediction_times_are_told_with_their_hardware_and_the_unknown_named():
     )
     assert "Not recorded: ResNet-20, improved." in text
     earlier = made(created="2026-11-25T01:00:00+00:00", prediction_seconds_per_image=0.001)
-    assert "traced the network." in narrative.describe_prediction_times([earlier]).data
+    assert "took to trace the network." in narrative.describe_prediction_times([earlier]).data
 
 
 # All of it

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from cifar_helpers import narrative, plotting, results
 from cifar_helpers.errors import UserError
@@ -95,7 +96,7 @@ def test_a_change_that_never_acted_is_told_apart(tmp_path, splits):
     (row,) = results.effects([*SEEDS, *results.load_results(tmp_path)]).to_dict("records")
     assert row["same_training"]
     text = narrative.describe_effects("baseline_cnn", str(tmp_path), splits).data
-    assert "**no-averaging**: never acted, so that every epoch went as without it" in text
+    assert "**no-averaging**: never took effect: every epoch went as it did without it." in text
 
 
 def test_the_late_spread_is_over_the_last_third_of_the_epochs():
@@ -143,10 +144,20 @@ def test_the_figure_shows_each_change_beside_its_base(recorded, splits):
     assert "Against" in figure.alt_text
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["no-averaging", "no-decay"]
-    assert "against improved (10 epochs, 45,000 training images; 1 to 3 seeds)" in axes.get_title(
-        "left"
-    )
+    title = "against improved\n(10 epochs, 45,000 training images; 1 to 3 seeds)"
+    assert axes.get_title("left") == title
     assert [text.get_text() for text in axes.texts] == ["−1.1", "+0.0"]
+
+
+def test_an_effect_far_from_the_others_has_an_axis_of_its_own_and_titles_fit():
+    transfer = [each for each in results.published() if each.record["model"] == "transfer"]
+    figure = plotting.effects(results.effects(transfer))
+    figure.draw_without_rendering()
+    titles = [text for text in figure.findobj(Text) if text.get_text().startswith("against ")]
+    assert len(titles) == len(figure.axes) > 1
+    assert all("training images at 96 px" in text.get_text() for text in titles)
+    assert sum("on a wider axis" in text.get_text() for text in titles) == 1
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in titles)
 
 
 def test_sentences_give_the_interval_and_say_what_is_missing(recorded, splits):

@@ -221,7 +221,7 @@ def test_the_answer_goes_by_accuracy_and_says_what_the_best_costs():
         "ResNet-20, improved **90.0 %** (1 seed); VGG-10, base **80.0 %** (1 seed)."
     )
     assert "ResNet-20, improved against VGG-10, base: +10.0 points" in step
-    assert "2 of 2 rows, each a network with a recipe, were trained once" in certainty
+    assert "Of 2 rows, each a network trained by one recipe, 2 rest on a single" in certainty
     assert cost == (
         "- The most accurate row costs 2 times the multiply-adds per image of VGG-10, base."
     )
@@ -249,9 +249,9 @@ def test_agreement_is_told_beside_that_of_independent_mistakes():
     text = narrative.describe_agreement([one, other]).data
     # 98.5 % each: 0.985² and a ninth of 0.015² by chance; 198 of 200 predictions are the same.
     agree = 100 * np.mean(one.predictions == other.predictions)
-    assert f"VGG-10, base and ResNet-20, improved: {agree:.1f} % (95 % interval over test" in text
+    assert f"**VGG-10, base** and **ResNet-20, improved** agree on {agree:.1f} % of the" in text
     assert text.endswith(
-        "independent mistakes about 97.0 %: that they share mistakes is not clear."
+        "independent mistakes would give about 97.0 %: that they share mistakes is not clear."
     )
     twins = [made(wrong=range(60)), made("resnet20", "improved", wrong=range(60))]
     assert "not clear" not in narrative.describe_agreement(twins).data
@@ -397,6 +397,17 @@ def test_the_readmes_commands_train_their_row_and_no_other(row):
     assert asked.backbone == (LITE0["backbone"] if row.model == "transfer" else None)
 
 
+def test_what_a_plain_run_takes_is_told_where_all_of_its_rows_are_known():
+    rows = [made(model, name) for model, name in recipes.default_rows()]
+    total = results.time_in_words([result.record for result in rows], total=True)
+    command = f"`run_all.py --backbone {LITE0['backbone']}` trains all of these rows"
+    *_, last = narrative.commands_section(rows).strip().splitlines()
+    assert command in last and f"that takes {total} on" in last
+    more = [*rows, made("baseline_cnn", "best"), made("vgg10", "base", seed=7)]
+    assert narrative.commands_section(more).strip().endswith(last)
+    assert "trains all of these rows" not in narrative.commands_section(rows[1:])
+
+
 def test_the_command_of_a_shortened_row_has_its_cap():
     phases = [{"requested": epochs, "run": epochs} for epochs in (3, 5)]
     epochs = {"requested": 8, "run": 8, "phases": phases}
@@ -507,8 +518,8 @@ def test_seeds_of_trainings_like_these_tell_what_one_seed_leaves_open(others):
         ]
     text = narrative.describe_findings([made()], splits=splits).data
     # One and two points apart; no ablation starts from the second, and the third learned far less.
-    assert "start from moved by 1.0 points of test accuracy (standard deviation)" in text
-    assert "moved" not in narrative.describe_findings([made()]).data
+    assert "start from varied by 1.0 points (standard deviation)" in text
+    assert "varied" not in narrative.describe_findings([made()]).data
 
 
 def test_rows_without_a_seed_in_common_are_compared_by_their_first_ones():

@@ -20,10 +20,9 @@ from cifar_helpers.models import backbones
 
 NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
 TINY = {
-    "01_baseline_cnn": {"recipes": ["reference", "improved"]},
-    # The first notebook measures which precision is faster; once is enough.
-    "02_vgg10": {"recipes": ["callbacks"], "precision": "float32"},
-    "03_resnet20": {"recipes": ["improved"], "precision": "float32"},
+    "01_baseline_cnn": {"recipes": ["reference", "improved"], "precision": "auto"},
+    "02_vgg10": {"recipes": ["callbacks"]},
+    "03_resnet20": {"recipes": ["improved"]},
     "04_transfer_learning": {
         "recipes": ["96px"],
         "image_size": [32],

@@ -593,7 +593,7 @@ def test_a_run_settles_on_a_precision_and_keeps_it(study, monkeypatch, capfd):
         return dict.fromkeys(names, fastest)
 
     def execute(overview, *_):
-        seen.append(overview.jobs[0].parameters.get("precision", "auto"))
+        seen.append(overview.jobs[0].parameters["precision"])
         assert {each.precision for each in overview.trainings} == {seen[-1]}
 
     monkeypatch.setattr(inputs, "run_apart", measure)
@@ -863,7 +863,7 @@ def test_index_shows_results_with_their_intervals():
 def test_report_names_the_backbone_that_was_used_and_the_one_that_was_published():
     rows, machines, problem, _ = report.read_results(ROOT)
     # The first edition's records do not tell the processor's generation.
-    assert problem == "" and machines[0] == "AMD EPYC, 2 cores"
+    assert problem == "" and machines[0] == "AMD EPYC, 2 cores (generation not recorded)"
     assert {name.partition(" (")[0] for name in machines} == {"AMD EPYC, 2 cores"}
     (row,) = [row for row in rows if row["recipe"].startswith("96px")]
     assert row["network"] == "EfficientNet-Lite0"

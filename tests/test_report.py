@@ -87,6 +87,7 @@ def test_only_what_stands_between_the_markers_is_replaced():
 
 def test_the_headline_names_the_single_changes_that_move_accuracy():
     row = {"model": "vgg10", "base": "short-base", "seeds": 3, "same_training": False}
+    row["backbone"] = ""
     changes = [("less", -2.0, -3.0, -1.0), ("noise", 1.0, -1.0, 3.0), ("more", 1.0, 0.5, 1.5)]
     rows = [dict(row, changes=name, test=x, low=low, high=high) for name, x, low, high in changes]
     alone = dict(row, seeds=1, changes="alone", test=9.0, low=np.nan, high=np.nan)

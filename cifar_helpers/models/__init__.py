@@ -19,6 +19,7 @@ from cifar_helpers.models.table import (
     Model,
     backbone_label,
     model_label,
+    network_label,
 )
 
 _SUBMODULES = ("backbones", "layers")
@@ -35,6 +36,7 @@ __all__ = [
     "Model",
     "backbone_label",
     "model_label",
+    "network_label",
     *_SUBMODULES,
     *_FUNCTIONS,
     *MODELS,

@@ -152,6 +152,11 @@ def model_label(name: str) -> str:
     return MODELS[name].label if name in MODELS else name
 
 
+def network_label(model: str, backbone: str) -> str:
+    """What readers see for a network: its backbone where it has one, else the model."""
+    return backbone_label(backbone) or model_label(model)
+
+
 def backbone_label(name: str) -> str:
     """What a backbone's authors call it; its name where the table no longer has it."""
     return BACKBONES[name].label if name in BACKBONES else name

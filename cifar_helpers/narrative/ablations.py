@@ -57,7 +57,7 @@ def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
         if first["backbone"]:
             about += f" at {first['base_image_size']} px"
         if on := _ablation_that_is_a_base(model, first["base"]):
-            about = f"*{on.variant_of}* with this changed: {on.changes}; {about}"
+            about = f"a variant of *{on.variant_of}*: {on.changes}; {about}"
         lines = [_line(row) for row in group.sort_values("test").to_dict("records")]
         parts.append(
             f"Against *{first['base']}* ({about}), which has {percent(first['base_test'])}:\n\n"
@@ -117,8 +117,8 @@ def _line(row: dict) -> str:
     told = f"{points(row['test'])} points{over}{verdict}{stopped}."
     if row["same_training"]:
         told = (
-            "never acted, so that every epoch went as without it; keeping the best epoch's weights in place "
-            f"of the last one's gives {told}"
+            "never took effect: every epoch went as it did without it. The difference is that of keeping "
+            f"other epochs' weights: {told}"
         )
     return f"**{row['changes']}**: {told}"
 

@@ -73,8 +73,11 @@ def _more_training(before: list[Result], after: list[Result]) -> str:
     told = [
         f"{how} {now} {unit} in place of {then}" for how, unit, then, now in amounts if now != then
     ]
-    also = f" The second was also trained {listed(told)}" if told else ""
-    return f"{also}; the table of recipes lists every difference." if told else ""
+    if not told:
+        return ""
+    return (
+        f" The second was also trained {listed(told)}; the table of recipes lists every difference."
+    )
 
 
 def _difference(before: list[Result], after: list[Result]) -> str:
@@ -226,10 +229,11 @@ def _unknown(groups: list[list[Result]], spreads: list[float]) -> str:
     line = f"Not known: how far another seed would move {listed(single)}, trained once"
     if not spreads:
         return f"{line}."
-    told = " to ".join(dict.fromkeys(f"{100 * each(spreads):.1f}" for each in (min, max)))
+    ends = [100 * each(spreads) for each in (min, max)]
+    told = " to ".join(dict.fromkeys(f"{end:.{1 if end >= 0.1 else 2}f}" for end in ends))
     return (
-        f"{line}. With other seeds, the recipes that ablations start from moved by {told} points of test "
-        "accuracy (standard deviation); "
+        f"{line}. With other seeds, the test accuracy of the recipes that ablations start from varied by "
+        f"{told} points (standard deviation); "
         "intervals over test images and McNemar's test do not allow for that."
     )
 
@@ -259,7 +263,7 @@ def study_lines(found: list[Result]) -> list[str]:
         f"{_label(group)} **{percent(_mean(group))}** ({_seeds(group)})" for group in order
     )
     lines = [
-        f"Each network by the recipe that did best on validation images, from the best: {ladder}."
+        f"From best to worst on the test images, each network with the recipe that did best on validation images: {ladder}."
     ]
     if len(order) > 1:
         difference_of_two = _difference(order[1], order[0])
@@ -309,10 +313,10 @@ def _decided_by_recipes(groups: list[list[Result]], chosen: list[list[Result]]) 
 def _certainty(groups: list[list[Result]]) -> str:
     single = sum(len(group) == 1 for group in groups)
     if not single:
-        return f"Each of the {len(groups)} rows, a network with a recipe, was trained with several seeds."
+        return f"Each of the {len(groups)} rows, each a network trained by one recipe, was trained with several seeds."
     return (
-        f"{single} of {len(groups)} rows, each a network with a recipe, were trained once: how far another "
-        "seed would move them is not known."
+        f"Of {len(groups)} rows, each a network trained by one recipe, {single} rest on a single training "
+        "run: how far another seed would move them is not known."
     )
 
 

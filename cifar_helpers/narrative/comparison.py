@@ -85,9 +85,9 @@ def describe_agreement(chosen: list[Result]) -> Markdown:
         by_chance = _agreement_by_chance(first, second)
         unclear = "" if low > by_chance else ": that they share mistakes is not clear"
         lines.append(
-            f"{results.row_label(first)} and {results.row_label(second)}: {percent(same.mean())} "
-            f"(95 % interval over test images {interval(low, high)}), independent mistakes about "
-            f"{percent(by_chance)}{unclear}."
+            f"**{results.row_label(first)}** and **{results.row_label(second)}** agree on "
+            f"{percent(same.mean())} of the images (95 % interval over test images "
+            f"{interval(low, high)}); independent mistakes would give about {percent(by_chance)}{unclear}."
         )
     return bullets(lines)
 

@@ -28,7 +28,7 @@ _COLUMNS = (
 SLOW_EPOCHS = (
     "of one training run; an epoch that took over twice as long as the fastest quarter of its phase, "
     "and over ten seconds longer, as on a busy machine, counts as that quarter does, and ≈ marks the "
-    "times that this makes a tenth shorter or more"
+    "times that this makes more than a tenth shorter"
 )
 _MARKS = {
     "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "

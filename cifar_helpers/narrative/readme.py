@@ -10,7 +10,7 @@ from cifar_helpers.narrative.conclusions import conclusion_rows
 from cifar_helpers.narrative.findings import describe_results
 from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
-from cifar_helpers.text import duration, points
+from cifar_helpers.text import points
 
 _COLUMNS = (
     "network, recipe",
@@ -59,8 +59,8 @@ def _single_changes(effects: pd.DataFrame) -> str:
         return ""
     largest = clear.sort_values("test", key=abs, ascending=False).drop_duplicates("model")
     told = [
-        f"{models.backbone_label(row.backbone) or models.model_label(row.model)} "
-        f"({_in_words(row.model, row.base)}): {row.changes} "
+        f"{models.network_label(row.model, row.backbone)} ("
+        f"{_in_words(row.model, row.base)}): {row.changes} "
         f"{points(row.test)}"
         for row in largest.itertuples()
     ]
@@ -84,9 +84,9 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
     claims = conclusion_rows(found, variants)
     return (
         "What the study that is rebuilt concluded and proposed, beside what was measured. A claim that "
-        "names a cause is tested by one switch in a recipe cut short, and "
+        "names a cause is tested by changing one setting of a shortened recipe, and "
         "its verdict holds for these short training runs; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, "
-        "the intervals and the verdicts, and which switches change more than they say. A difference "
+        "the intervals and the verdicts, and which settings change more than they say. A difference "
         "above zero speaks for the claim:\n\n" + results.to_markdown(claims, bold=["verdict"])
     )
 
@@ -114,13 +114,15 @@ def _in_all(found: list[Result]) -> str:
     """How long a plain run takes, where all of its rows are there."""
     if results.missing_rows(found):
         return ""
-    seconds = sum(
-        results.training_seconds(result.record)
+    plain = [
+        result.record
         for result in found
         if result.row in recipes.default_rows()
         and result.record["seed"] in models.MODELS[result.record["model"]].seeds
-    )
+    ]
+    backbone = next(filter(None, map(results.backbone_of, plain)))
     return (
-        f"\n\nA plain `run_all.py` trains these rows, all but the best ones, with its default seeds: by "
-        f"these times, {duration(seconds)} on such machines."
+        f"\n\n`run_all.py --backbone {backbone}` trains all of these rows except those of the recipe "
+        f"*best*, with the default seeds. Going by the times above, that takes "
+        f"{results.time_in_words(plain, total=True)} on such machines."
     )

@@ -90,8 +90,8 @@ def describe_gradients(norms: Mapping[str, Mapping[str, float]]) -> Markdown:
     for name in others:
         times = np.array(list(norms[name].values())) / small
         lines.append(
-            f"**{name}**: gradients of {_rounded(times.min())} to {_rounded(times.max())} times the size, "
-            f"depending on the layer, that they have with {last}."
+            f"**{name}**: depending on the layer, gradients are {_rounded(times.min())} to "
+            f"{_rounded(times.max())} times as large as with {last}."
         )
     return bullets(lines)
 

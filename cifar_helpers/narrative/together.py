@@ -225,7 +225,7 @@ def describe_prediction_times(found: list[Result]) -> Markdown:
         seeds = f" over {len(times)} seeds" if len(times) > 1 else ""
         first = min(result.record["created"] for result in group)
         traced = (
-            ", with the time in which TensorFlow traced the network" if first < _UNTRACED else ""
+            ", including the time TensorFlow took to trace the network" if first < _UNTRACED else ""
         )
         lines.append(f"{label}: {spread} ms per image{seeds}, on {on}{traced}.")
     if unknown:

@@ -24,7 +24,7 @@ def effects(rows: pd.DataFrame) -> Figure:
         group.sort_values("test") for _, group in rows.groupby(["base_experiment", far], sort=False)
     ]
     labels = [style.wrapped(group["changes"], 34) for group in groups]
-    heights = [0.5 + style.row_height(names) * len(names) for names in labels]
+    heights = [0.7 + style.row_height(names) * len(names) for names in labels]
     figure = style.new_figure(style.WIDTH, 0.6 + sum(heights))
     panels = figure.subplots(len(groups), squeeze=False, gridspec_kw={"height_ratios": heights})
     near = [
@@ -48,7 +48,7 @@ def effects(rows: pd.DataFrame) -> Figure:
         axes.grid(False, axis="y")
         axes.margins(x=0.12)
         scale = ", on a wider axis" if far[group.index[0]] else ""
-        axes.set_title(f"{_title(group)}{scale}", loc="left")
+        axes.set_title(_title(group, scale), loc="left")
     panels[-1, 0].set_xlabel("difference of test accuracy, percentage points")
     figure.alt_text = alt_text.effects(rows)
     return figure
@@ -61,7 +61,7 @@ def _far_off(effects: pd.Series) -> pd.Series:
     return sizes > _FAR * largest[1] if len(sizes) > 2 else sizes < 0
 
 
-def _title(group: pd.DataFrame) -> str:
+def _title(group: pd.DataFrame, scale: str) -> str:
     first = group.iloc[0]
     seeds = sorted(set(group["seeds"]))
     over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seeds"
@@ -69,4 +69,4 @@ def _title(group: pd.DataFrame) -> str:
     budget = f"{first['epochs']} epochs, {first['train_images']:,} training images"
     if first["backbone"]:
         budget += f" at {first['base_image_size']} px"
-    return f"against {first['base']} ({budget}; {over})"
+    return f"against {first['base']}{scale}\n({budget}; {over})"

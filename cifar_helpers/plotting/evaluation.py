@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from cifar_helpers import models
 from cifar_helpers.plotting import alt_text, style
 from cifar_helpers.plotting.heat_maps import draw_confusion
+from cifar_helpers.results import backbone_of
 from cifar_helpers.text import percent
 
 # A bin's accuracy is then uncertain by up to 14 percentage points (95 %) and more.
@@ -22,8 +23,7 @@ def dashboard(record: Mapping[str, Any]) -> Figure:
     """One model's test results on a page, from the record of its training."""
     figure = style.new_figure(style.WIDTH + 1, 8.4)
     accuracy, (low, high) = record["test"]["accuracy"], record["test_accuracy_interval"]
-    backbone = models.backbone_label((record.get("backbone") or {}).get("backbone", ""))
-    network = backbone or models.model_label(record["model"])
+    network = models.network_label(record["model"], backbone_of(record))
     figure.suptitle(
         f"{network}, {record['recipe']}, seed {record['seed']}: "
         f"{percent(accuracy)} test accuracy\n"

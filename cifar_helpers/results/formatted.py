@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from cifar_helpers.models import backbone_label, model_label
+from cifar_helpers.models import backbone_label, model_label, network_label
 from cifar_helpers.results.store import Result
 from cifar_helpers.results.tables import results_table
 from cifar_helpers.text import DASH, count, interval, loss, percent, points
@@ -22,7 +22,7 @@ def _with_mark(row: pd.Series, name: str) -> str:
 
 _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "model": lambda row: model_label(row["model"]),
-    "network": lambda row: backbone_label(row["backbone"]) or model_label(row["model"]),
+    "network": lambda row: network_label(row["model"], row["backbone"]),
     "recipe": lambda row: _with_mark(row, "recipe"),
     "network, recipe": lambda row: _with_mark(row, "label"),
     "what changes": lambda row: row["changes"],

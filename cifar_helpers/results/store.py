@@ -36,9 +36,9 @@ _ARRAYS = {
 }
 
 
-def backbone_of(record: dict) -> str:
+def backbone_of(record: Mapping[str, Any]) -> str:
     """The backbone that a record names, "" for none."""
-    return (record["backbone"] or {}).get("backbone", "")
+    return (record.get("backbone") or {}).get("backbone", "")
 
 
 @dataclass(frozen=True)

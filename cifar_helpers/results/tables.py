@@ -12,7 +12,7 @@ from cifar_helpers import files, metrics, recipes
 from cifar_helpers.data import Splits
 from cifar_helpers.errors import UserError
 from cifar_helpers.hardware import hardware_label
-from cifar_helpers.models import backbone_label, model_label
+from cifar_helpers.models import network_label
 from cifar_helpers.results.store import Result, backbone_of, known, load_results, published
 from cifar_helpers.text import duration
 
@@ -118,7 +118,6 @@ def _table_row(group: list[Result]) -> dict:
     def mean(values) -> float:
         return float(np.mean(list(values)))
 
-    seconds = mean(training_seconds(record) for record in records)
     return {
         "model": first["model"],
         "recipe": first["recipe"],
@@ -140,8 +139,8 @@ def _table_row(group: list[Result]) -> dict:
         "loss": mean(record["test"]["loss"] for record in records),
         "gap": mean(kept_gap(record) for record in records),
         "last_gap": mean(record["overfitting_gap"] for record in records),
-        "seconds": seconds,
-        "time": _marked(seconds, records),
+        "seconds": mean(training_seconds(record) for record in records),
+        "time": time_in_words(records),
         "reference": published.test_accuracy,
         "reference_gap": published.overfitting_gap,
         "reference_epochs": published.epochs,
@@ -159,7 +158,7 @@ def row_label(result: Result) -> str:
     """Network and recipe; the image size is said where it is not the recipe's own."""
     record, recipe = result.record, result.recipe
     backbone = backbone_of(record)
-    label = f"{backbone_label(backbone) or model_label(record['model'])}, {record['recipe']}"
+    label = f"{network_label(record['model'], backbone)}, {record['recipe']}"
     size = record["image_size"]
     known = not backbone or (recipe and recipe.image_size == size)
     return label if known else f"{label} at {size} px"
@@ -184,14 +183,10 @@ def training_seconds(record: dict) -> float:
 
 def time_in_words(records: list[dict], *, total: bool = False) -> str:
     """The mean time of trainings, or the total, "≈ 35 min" where it is well below the wall time."""
-    mean = float(np.mean([training_seconds(record) for record in records]))
-    return _marked(mean, records, len(records) if total else 1)
-
-
-def _marked(mean: float, records: list[dict], times: int = 1) -> str:
-    """So many times the mean of some records' `training_seconds`, in words."""
-    wall = np.mean([record["seconds"]["train"] for record in records])
-    return f"{'≈ ' if mean < _ESTIMATE * wall else ''}{duration(times * mean)}"
+    seconds = sum(map(training_seconds, records))
+    wall = sum(record["seconds"]["train"] for record in records)
+    mark = "≈ " if seconds < _ESTIMATE * wall else ""
+    return f"{mark}{duration(seconds if total else seconds / len(records))}"
 
 
 def epoch_seconds(record: dict) -> np.ndarray:

@@ -8,7 +8,7 @@ from cifar_helpers import metrics, models, recipes, results
 from cifar_helpers.errors import DataError, UserError
 from cifar_helpers.runner.inputs import absolute_path
 from cifar_helpers.runner.options import Options
-from cifar_helpers.text import closest, duration, interval, listed, percent
+from cifar_helpers.text import closest, interval, listed, percent
 
 SEEDS = 3  # that a row needs, so that their spread is known at all
 
@@ -61,10 +61,10 @@ def check_rows(checks: Sequence[Check], options: Options, folder: Path) -> bool:
             )
         backbone = results.backbone_of(check.record)
         weights = models.backbones.resolve(backbone) if backbone else None
-        seconds = results.training_seconds(check.record)
         where = listed(results.machines(check.published))
         print(
-            f"{check.name}, seed {check.seed}; it took {duration(seconds)} on {where}.", flush=True
+            f"{check.name}, seed {check.seed}; it took {results.time_in_words([check.record])} on {where}.",
+            flush=True,
         )
         recipe = check.published[0].recipe
         assert recipe is not None  # `choose_rows` passes over others

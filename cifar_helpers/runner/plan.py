@@ -144,8 +144,9 @@ def notebook_parameters(
         values["dataset"] = inputs.data["dataset"]
     if inputs.backbone:
         values["backbone"] = inputs.backbone
-    if notebook.model in inputs.precisions:
-        values["precision"] = inputs.precisions[notebook.model]
+    # One that was not settled is left to the records of the run's folder.
+    asked = values.get("precision", "auto")
+    values["precision"] = inputs.precisions.get(notebook.model or "", asked)
     read = data.DATASETS.get(inputs.data.get("dataset", ""))
     if read is None or not read.takes_copy:
         values.pop("data_dir", None)

@@ -44,7 +44,8 @@ def run(
         runs_dir: where run folders go that `options.out` does not name.
 
     Returns:
-        The exit status: 0 all ran, 1 a notebook failed, 2 refused, 130 interrupted.
+        The exit status: 0 all ran; 1 a notebook failed, the disk filled up, or a check of published
+        records disagreed; 2 refused; 130 interrupted.
     """
     try:
         with signals_interrupt():

@@ -9,6 +9,7 @@ arXiv:1503.02531; Beyer et al., "Knowledge Distillation: A Good Teacher Is Patie
 arXiv:2106.05237, CVPR 2022.
 """
 
+import contextlib
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -68,7 +69,6 @@ def make_teacher(
     Returns:
         None if something is missing and there is no network to compute it.
     """
-    took: list[float] = []
     key = {"teacher": weights_sha256, "images": cache.digest(images)}
 
     def compute(number: int) -> np.ndarray:
@@ -76,7 +76,8 @@ def make_teacher(
             raise LookupError
         started = time.perf_counter()
         answers = logits(feeding.predict(network, augmentation.grid_view(images, number)))
-        took.append(time.perf_counter() - started)
+        took = np.array(time.perf_counter() - started)
+        cache.cached(key | {"seconds": [POLICY, number]}, lambda: took)
         return answers
 
     wanted = [
@@ -88,9 +89,16 @@ def make_teacher(
     except LookupError:
         return None
     # Of all views, also where some were on disk: the price of the table, not of this call.
-    whole = len(views) * float(np.mean(took)) if took else 0.0
-    seconds = cache.cached(key | {"seconds": POLICY}, lambda: np.array(whole))
-    return Teacher(recipe, weights_sha256, np.stack(views), float(seconds))
+    known = []
+    for number in range(len(views)):
+        with contextlib.suppress(LookupError):
+            known.append(cache.cached(key | {"seconds": [POLICY, number]}, _not_measured))
+    seconds = len(views) * float(np.mean(known)) if known else 0.0
+    return Teacher(recipe, weights_sha256, np.stack(views), seconds)
+
+
+def _not_measured() -> np.ndarray:
+    raise LookupError
 
 
 def logits(probabilities: np.ndarray) -> np.ndarray:
