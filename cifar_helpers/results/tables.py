@@ -100,8 +100,8 @@ def results_table(found: list[Result]) -> pd.DataFrame:
         (fractions), interval (what the interval covers), loss, gap (of the epoch whose weights were
         kept) and last_gap (of the last epoch; both training minus validation accuracy, percentage
         points), seconds and the same as text, time, reference (fraction) and reference_gap (of the
-        last epoch), NaN without a published figure, reference_epochs (run/planned), and reference_backbone, "" where it is the
-        record's own.
+        last epoch), NaN without a published figure, reference_epochs (run/planned), and
+        reference_backbone, "" where it is the record's own.
     """
     return pd.DataFrame([_table_row(group) for group in by_experiment(found).values()])
 
