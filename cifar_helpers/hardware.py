@@ -2,6 +2,8 @@
 
 import os
 import platform
+import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -84,6 +86,25 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def commit(folder: Path = Path(__file__).parent) -> str:
+    """The last commit of the package's sources, hexadecimal, with "+changes" where they differ from it.
+
+    "" where the package is in no checkout, or Git is not there.
+    """
+    git = ["git", "-C", str(folder)]
+    try:
+        # Of these files: a package that is installed in somebody's checkout is not that checkout's.
+        told = [
+            subprocess.run([*git, *words, "--", "."], capture_output=True, text=True, check=True)
+            for words in (["log", "-1", "--format=%H"], ["status", "--porcelain"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    last, changes = (each.stdout.strip() for each in told)
+    return f"{last}+changes" if last and changes else last
 
 
 def _onednn() -> bool | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from cifar_helpers import metrics, results
+from cifar_helpers import metrics, models, recipes, results
 from cifar_helpers.errors import UserError, user_path
 from cifar_helpers.text import listed, percent
 
@@ -56,13 +56,15 @@ def load_model(out: str | os.PathLike, model: str, recipe: str, seed: int = 0) -
         `(batch, classes)`, float32.
 
     Raises:
-        UserError: if the run holds no such network, or its file cannot be read.
+        UserError: for an unknown model, if the run holds no such network, or its file cannot be read.
     """
+    recipes.check_model(model)
     path = results.model_path(out, model, recipe, seed)
     if not path.exists():
         raise UserError(
             f"the network of {model}, recipe {recipe}, seed {seed} must be in {path.parent}; it has "
-            f"no {path.name}. Train it: python run_all.py --recipes {recipe} --seeds {seed}."
+            f"no {path.name}. Train it: python run_all.py --notebooks {models.MODELS[model].number} "
+            f"--recipes {recipe} --seeds {seed} --out {out}."
         )
     from cifar_helpers.training import read_network
 

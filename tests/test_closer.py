@@ -345,7 +345,7 @@ def test_the_ensemble_is_compared_with_the_best_on_validation():
     other.probabilities[:] = np.eye(10)[LABELS]
     text = narrative.describe_ensemble([best, other]).data
     assert "classify 100.0 % of the test images" in text
-    assert "better than **VGG-10, base** on its own: +20.0 points" in text
+    assert "better than **VGG-10 (base)** on its own: +20.0 points" in text
     assert "not every record holds a temperature" in text
 
 
@@ -370,10 +370,10 @@ def test_prediction_times_are_told_with_their_hardware_and_the_unknown_named():
     ]
     text = narrative.describe_prediction_times([*times, made("resnet20", "improved")]).data
     assert (
-        "VGG-10, base: 1.00 to 2.00 ms per image over 2 seeds, on One, 2 cores (generation not"
+        "VGG-10 (base): 1.00 to 2.00 ms per image over 2 seeds, on One, 2 cores (generation not"
         in text
     )
-    assert "Not recorded: ResNet-20, improved." in text
+    assert "Not recorded: ResNet-20 (improved)." in text
     earlier = made(created="2026-11-25T01:00:00+00:00", prediction_seconds_per_image=0.001)
     assert "took to trace the network." in narrative.describe_prediction_times([earlier]).data
 

@@ -584,10 +584,10 @@ def test_train_size_keeps_a_balanced_part_and_the_share_of_validation(toy_splits
     assert set(small.validation_indices) < set(toy_splits.validation_indices)
 
 
-@pytest.mark.parametrize("asked, share, kept", [(0, 1, 2_304), (0, 0.5, 1_152), (500, 1, 500)])
-def test_a_quick_pass_has_fewer_images_unless_a_number_is_asked_for(asked, share, kept):
-    splits = data.load("toy", train_size=asked, quick=share)
-    assert len(splits.train) == kept
+def test_the_notice_says_how_many_of_all_images_are_used():
+    splits = data.load("toy", train_size=500)
+    kept = len(splits.train)
+    assert kept == 500
     used = f"{kept + len(splits.validation):,}"
     assert splits.notice().endswith(
         f"Of the 10,000 training images {used} are used, those held out included."

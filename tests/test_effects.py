@@ -96,7 +96,10 @@ def test_a_change_that_never_acted_is_told_apart(tmp_path, splits):
     (row,) = results.effects([*SEEDS, *results.load_results(tmp_path)]).to_dict("records")
     assert row["same_training"]
     text = narrative.describe_effects("baseline_cnn", str(tmp_path), splits).data
-    assert "**no-averaging**: never took effect: every epoch went as it did without it." in text
+    assert (
+        "**no-averaging**: every epoch of the training went as it did without it; only the epoch"
+        in text
+    )
 
 
 def test_the_late_spread_is_over_the_last_third_of_the_epochs():

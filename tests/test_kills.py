@@ -20,7 +20,7 @@ from tiny_study import ROOT
 
 from cifar_helpers import results
 
-KILLS = int(os.environ.get("KILLS", "2"))
+KILLS = int(os.environ.get("KILLS", "1"))
 STUDY = ("--dataset", "toy", "--train-size", "500", "--epochs", "3", "--precision", "float32")
 STUDY += (
     ("--notebooks", "01", "--recipes", "improved", "--seeds", "0", "1")

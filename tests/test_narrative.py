@@ -93,19 +93,19 @@ def test_p_values_have_no_more_digits_than_they_deserve():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "VGG-10, base"),
-        ({"model": "transfer", "recipe": "96px"}, "EfficientNet-Lite0, 96px"),
+        ({}, "VGG-10 (base)"),
+        ({"model": "transfer", "recipe": "96px"}, "EfficientNet-Lite0 (96px)"),
         (
             {"model": "transfer", "recipe": "improved", "image_size": 128},
-            "EfficientNet-Lite0, improved",
+            "EfficientNet-Lite0 (improved)",
         ),
         (
             {"model": "transfer", "recipe": "224px", "image_size": 96},
-            "EfficientNet-Lite0, 224px at 96 px",
+            "EfficientNet-Lite0 (224px at 96 px)",
         ),
         (
             {"model": "transfer", "recipe": "improved", "image_size": 64},
-            "EfficientNet-Lite0, improved at 64 px",
+            "EfficientNet-Lite0 (improved at 64 px)",
         ),
     ],
 )
@@ -218,25 +218,26 @@ def test_the_answer_goes_by_accuracy_and_says_what_the_best_costs():
     ]
     order, step, certainty, cost = lines(narrative.describe_answer(ladder))
     assert order.endswith(
-        "ResNet-20, improved **90.0 %** (1 seed); VGG-10, base **80.0 %** (1 seed)."
+        "ResNet-20 (improved) **90.0 %** (1 seed); VGG-10 (base) **80.0 %** (1 seed)."
     )
-    assert "ResNet-20, improved against VGG-10, base: +10.0 points" in step
-    assert "Of 2 rows, each a network trained by one recipe, 2 rest on a single" in certainty
+    assert "ResNet-20 (improved) against VGG-10 (base): +10.0 points" in step
+    assert "Of 2 rows, 2 rest on a single training run" in certainty
     assert cost == (
-        "- The most accurate row costs 2 times the multiply-adds per image of VGG-10, base."
+        "- The most accurate row costs 2 times the multiply-adds per image of VGG-10 (base)."
     )
 
 
-def test_what_recipes_decide_is_said_of_networks_without_pretraining():
+def test_what_recipes_decide_is_said_of_each_network():
     found = [
         made(wrong=range(60)),
         made(recipe="improved", wrong=range(20)),
         made("transfer", "96px", wrong=range(30)),
-        made("transfer", "improved", wrong=range(10)),
+        made("transfer", "improved", wrong=range(10), image_size=128),
     ]
     text = narrative.describe_answer(found).data
-    assert "weakest and best row lie, in points: VGG-10 20.0 (20 and 50 epochs); their" in text
-    assert "Without pretraining, VGG-10, improved is best: 90.0 % with 402,986 weights" in text
+    assert "rises by these points: VGG-10 20.0 (20 and 50 epochs); EfficientNet" in text
+    assert re.search(r"EfficientNet-Lite0 10\.0 \(.*96 and 128 pixels\)\. The recipes of two", text)
+    assert "Without pretraining, VGG-10 (improved) is best: 90.0 % with 402,986 weights" in text
 
 
 def test_an_epochs_time_is_that_of_the_last_phase():
@@ -249,7 +250,7 @@ def test_agreement_is_told_beside_that_of_independent_mistakes():
     text = narrative.describe_agreement([one, other]).data
     # 98.5 % each: 0.985² and a ninth of 0.015² by chance; 198 of 200 predictions are the same.
     agree = 100 * np.mean(one.predictions == other.predictions)
-    assert f"**VGG-10, base** and **ResNet-20, improved** agree on {agree:.1f} % of the" in text
+    assert f"**VGG-10 (base)** and **ResNet-20 (improved)** agree on {agree:.1f} % of the" in text
     assert text.endswith(
         "independent mistakes would give about 97.0 %: that they share mistakes is not clear."
     )
@@ -275,12 +276,12 @@ def test_missing_rows_are_named_with_their_model():
     found = [made(model, recipe) for model, recipe in recipes.default_rows()]
     assert narrative.describe_missing(found).data == (
         f"Every row that a plain run trains is here, {len(found)} training runs in all. More rows are "
-        "trained when asked for: `--recipes best ablations`."
+        "trained when asked for: `--recipes best`."
     )
     # A row that is trained when asked for is none of them.
     with_best = [*found, made("baseline_cnn", "best")]
     assert f"here, {len(found)} training runs" in narrative.describe_missing(with_best).data
-    less = [result for result in found if results.row_label(result) != "VGG-10, base"]
+    less = [result for result in found if results.row_label(result) != "VGG-10 (base)"]
     text = narrative.describe_missing(less).data
     assert "**Missing:** VGG-10 base." in text
 
@@ -292,9 +293,9 @@ def test_rows_that_are_trained_when_asked_for_are_no_missing_ones(monkeypatch):
     monkeypatch.setattr(recipes, "RECIPES", (*others, best))
     text = narrative.describe_missing(found).data
     assert "Missing" not in text
-    assert text.endswith("More rows are trained when asked for: `--recipes best ablations`.")
+    assert text.endswith("More rows are trained when asked for: `--recipes best`.")
     there = narrative.describe_missing([*found, made("baseline_cnn", "long")]).data
-    assert there.endswith("`--recipes ablations`.")
+    assert there.endswith("training runs in all.")
 
 
 # What newer records hold, and older ones do not
@@ -316,7 +317,7 @@ def test_a_prediction_time_that_was_not_recorded_is_a_dash():
 
 def test_rows_of_the_earlier_rule_are_explained_where_they_are_shown():
     published = results.published()
-    told = "*Earlier rule*: in the training, early stopping watched"
+    told = "*Earlier rule*: early stopping and the halving of the learning rate watched"
     assert told in narrative.describe_results(published)
     assert told in narrative.describe_limits(published).data
     assert "Earlier rule" not in narrative.describe_results([made()])
@@ -449,7 +450,7 @@ def test_the_best_row_stands_beside_that_of_the_model_before(others):
         made("resnet20", "improved", wrong=range(2)),
     ]
     text = narrative.describe_findings([made(wrong=range(10))], splits=splits).data
-    assert "Compared with **Baseline CNN, improved**, the best row of the model" in text
+    assert "Compared with **Baseline CNN (improved)**, the best row of the model" in text
     assert "before: +20.0 points (95 %" in text
     assert "with 4 times the weights and 2 times the multiply-adds per image" in text
     assert "ResNet-20" not in text
@@ -519,8 +520,20 @@ def test_seeds_of_trainings_like_these_tell_what_one_seed_leaves_open(others):
         ]
     text = narrative.describe_findings([made()], splits=splits).data
     # One and two points apart; no ablation starts from the second, and the third learned far less.
-    assert "start from varied by 1.0 points (standard deviation)" in text
-    assert "varied" not in narrative.describe_findings([made()]).data
+    assert "start from has a standard deviation of 1.0 points" in text
+    assert "standard deviation" not in narrative.describe_findings([made()]).data
+
+
+def test_a_step_says_until_when_the_trainings_went_alike():
+    losses = {"loss": [2.0, 1.5, 1.2], "seconds": [8.0] * 3}
+    found = [made(recipe=name) for name in ("base", "callbacks", "improved")]
+    for result, loss in zip(
+        found, ([2.0, 1.5, 1.2], [2.0, 1.5, 1.1], [1.9, 1.5, 1.1]), strict=True
+    ):
+        result.record["history"] |= losses | {"loss": loss}  # alike again later is not alike
+    text = narrative.describe_findings(found).data
+    assert "Until epoch 2 (seed 0) the two are one and the same training run." in text
+    assert text.count("one and the same") == 1
 
 
 def test_rows_without_a_seed_in_common_are_compared_by_their_first_ones():

@@ -187,9 +187,10 @@ def test_a_small_copy_is_quiet(executed, name):
 def test_running_again_gives_the_same_tables_and_sentences(executed):
     """Nbval runs the copies once more and compares the cells that are computed from records.
 
-    As one notebook, whose kernel imports TensorFlow once.
+    As one notebook, whose kernel imports TensorFlow once; 2 and 3 compute what 1 does.
     """
-    whole, *others = [nbformat.read(executed / path.name, as_version=4) for path in NOTEBOOKS]
+    chosen = [path for path in NOTEBOOKS if path.name[:2] not in ("02", "03")]
+    whole, *others = [nbformat.read(executed / path.name, as_version=4) for path in chosen]
     for other in others:
         whole.cells += other.cells
     for number, cell in enumerate(whole.cells):

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import cifar_helpers
-from cifar_helpers import data, models, recipes
+from cifar_helpers import data, hardware, models, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cifar_helpers"
@@ -194,3 +194,31 @@ def test_the_guide_for_contributors_names_the_fields_that_an_entry_needs(room, n
     known = {field.name: field for field in dataclasses.fields(getattr(room, name))}
     needed = {key for key, field in known.items() if field.default is dataclasses.MISSING}
     assert needed <= named <= known.keys()
+
+
+# What a record says of the sources
+
+
+def test_a_commit_is_that_of_the_sources_alone(tmp_path):
+    names = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
+
+    def git(*words):
+        subprocess.run(["git", "-C", str(tmp_path), *names, *words], check=True)
+
+    package, other = tmp_path / "package", tmp_path / "installed"
+    for folder in (package, other):
+        folder.mkdir()
+        (folder / "code.py").write_text("1")
+    assert hardware.commit(package) == ""  # no checkout
+    git("init", "-q")
+    git("add", "package")
+    git("commit", "-q", "-m", "First")
+    first = hardware.commit.__wrapped__(package)
+    assert re.fullmatch("[0-9a-f]{40}", first)
+    assert hardware.commit(other) == ""  # in a checkout, but not of it
+    (tmp_path / "README").write_text("more")
+    git("add", "README")
+    git("commit", "-q", "-m", "Second")
+    assert hardware.commit.__wrapped__(package) == first
+    (package / "code.py").write_text("2")
+    assert hardware.commit.__wrapped__(package) == f"{first}+changes"

@@ -695,7 +695,9 @@ def test_run_name_is_made_from_what_decides_the_results(study):
         return plan.run_name(checked(study, **given)[0], data)
 
     assert name() == "full"
-    assert name(workers=4, notebooks=("1",), backbone="auto", precision="auto") == "full"
+    assert name(workers=4, notebooks=("1",), backbone="auto") == "full"
+    assert name(precision="auto") not in ("full", name(precision="float32"))
+    assert name(epochs=5, precision="auto") == "epochs-5"
     assert name(image_size=(96, 224), recipes=("reference", "improved")) == "full"
     assert name(seeds=(0,)) not in ("full", name(seeds=(1,)))
     assert name(epochs=5, seeds=(0,)) == name(epochs=5, dataset="cifar10") == "epochs-5"
@@ -807,29 +809,28 @@ def test_the_reports_command_can_be_pasted_into_a_shell():
     assert report._command(arguments) == ("python run_all.py --epochs 5 --seeds 0 1 -p 'label=a b'")
 
 
+def test_the_reports_command_says_the_precision_where_it_is_no_default():
+    assert report._command({"precision": "auto"}) == "python run_all.py --precision auto"
+    assert report._command({"precision": "auto", "epochs": 5}) == "python run_all.py --epochs 5"
+
+
 def test_the_reports_command_shows_no_folder_of_the_user():
     for name in ("data_dir", "weights_file", "picture"):
         flag = "--" + name.replace("_", "-")
         assert report._command({name: "/home/me/file"}) == f"python run_all.py {flag} file"
 
 
-def test_a_page_links_to_the_next_one_as_soon_as_there_is_one(study):
+def test_a_page_is_written_again_only_where_it_changes_as_by_a_link_to_the_next_one(study):
     study.add("01_records", "records_its_parameters")
     study.add("02_records", "records_its_parameters")
     page = study.runs / "full" / "html" / "01_records.html"
     assert study.run("--notebooks", "1") == 0
     assert 'rel="next"' not in page.read_text()
+    page.write_text(page.read_text() + "<!-- kept -->")
+    assert study.run("--notebooks", "1") == 0
+    assert page.read_text().endswith("<!-- kept -->")
     assert study.run() == 0
     assert 'href="02_records.html" rel="next"' in page.read_text()
-
-
-def test_a_page_that_would_be_the_same_is_not_written_again(study):
-    study.add("01_records", "records_its_parameters")
-    assert study.run() == 0
-    page = study.runs / "full" / "html" / "01_records.html"
-    page.write_text(page.read_text() + "<!-- kept -->")
-    assert study.run() == 0
-    assert page.read_text().endswith("<!-- kept -->")
 
 
 def test_the_index_shows_the_readmes_figure_and_says_what_it_shows():

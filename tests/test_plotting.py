@@ -83,7 +83,7 @@ def comparison_rows():
         {
             "model": [model for model, _ in pairs],
             "recipe": [recipe for _, recipe in pairs],
-            "label": ["Baseline CNN", "VGG-10, improved", "EfficientNet, 96 px"],
+            "label": ["Baseline CNN", "VGG-10 (improved)", "EfficientNet, 96 px"],
             "accuracy": [0.675, 0.861, 0.904],
             "low": [0.665, 0.854, 0.898],
             "high": [0.684, 0.868, 0.910],
@@ -91,6 +91,7 @@ def comparison_rows():
             "reference": [0.6747, np.nan, 0.9042],
             "reference_backbone": ["", "", "efficientnetv2b0"],
             "x": [90.0, 700.0, 2400.0],
+            "estimate": False,
         }
     )
 
@@ -616,6 +617,7 @@ def test_labels_of_cost_and_accuracy_do_not_overlap(x):
             "label": [f"{entry.label}, {n}" for n in (1, 2) for entry in models.MODELS.values()],
             "accuracy": [0.68, 0.82, 0.88, 0.90, 0.79, 0.86, 0.91, 0.96],
             "x": x,
+            "estimate": False,
         }
     )
     figure = plotting.cost_accuracy(rows, x_label="training time (seconds)")
@@ -630,6 +632,15 @@ def test_cost_and_accuracy_are_where_the_rows_say():
     rows = comparison_rows()
     dots = plotting.cost_accuracy(rows, x_label="cost").axes[0].collections[0]
     np.testing.assert_allclose(dots.get_offsets(), rows[["x", "accuracy"]])
+
+
+def test_estimated_costs_are_hollow():
+    rows = comparison_rows().assign(estimate=[False, True, False])
+    known, estimated = plotting.cost_accuracy(rows, x_label="cost").axes[0].collections
+    assert len(known.get_facecolor()) == 2 and len(estimated.get_facecolor()) == 0
+    np.testing.assert_allclose(estimated.get_offsets(), [rows.loc[1, ["x", "accuracy"]].tolist()])
+    shade = plotting.color("vgg10", "improved")
+    assert colors.to_hex(estimated.get_edgecolor()[0]) == colors.to_hex(shade)
 
 
 def test_cost_axis_is_labelled_in_plain_numbers():

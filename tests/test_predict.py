@@ -49,8 +49,11 @@ def test_a_network_loads_without_any_other_import(run_with_network):
 
 
 def test_a_network_that_the_run_does_not_hold_is_refused_by_name(tmp_path):
-    with pytest.raises(UserError, match="it has no vgg10-base-seed1.keras. Train it: python"):
+    words = "--notebooks 02 --recipes base --seeds 1 --out"
+    with pytest.raises(UserError, match=f"it has no vgg10-base-seed1.keras. Train it: .*{words}"):
         predict.load_model(tmp_path, "vgg10", "base", seed=1)
+    with pytest.raises(UserError, match="received 'vgg'. Did you mean vgg10"):
+        predict.load_model(tmp_path, "vgg", "base")
 
 
 def test_a_damaged_network_is_refused(run_with_network):

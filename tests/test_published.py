@@ -111,10 +111,21 @@ def test_a_network_is_found_by_its_weights(record):
 def test_a_notebook_that_was_not_asked_to_train_makes_a_quick_pass_on_drawings():
     splits, epochs = training.prepare("resnet20", "toy")
     assert recipes.is_quick(epochs)
-    entry = data.dataset_by_label(splits.source.name)
-    assert len(splits.train) == round(
-        models.MODELS["resnet20"].quick_share * entry.quick_train_size
-    )
+    assert len(splits.train) == 1_152  # half of those of the other networks
+
+
+@pytest.mark.parametrize(
+    "model, epochs, asked, kept",
+    [
+        ("vgg10", 5, 0, 2_304),
+        ("transfer", 5, 0, 576),
+        ("transfer", 5, 700, 700),
+        ("transfer", 11, 0, 9_000),
+    ],
+)
+def test_a_quick_pass_has_as_many_images_as_the_model_says(model, epochs, asked, kept):
+    splits, cap = training.prepare(model, "toy", epochs=epochs, train_size=asked, train_anew=True)
+    assert (len(splits.train), cap) == (kept, epochs)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import importlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +88,15 @@ def test_only_what_stands_between_the_markers_is_replaced():
 
 def test_the_headline_names_the_single_changes_that_move_accuracy():
     row = {"model": "vgg10", "base": "short-base", "seeds": 3, "same_training": False}
-    row["backbone"] = ""
+    row |= {"backbone": "", "recipe": "cutout"}
     changes = [("less", -2.0, -3.0, -1.0), ("noise", 1.0, -1.0, 3.0), ("more", 1.0, 0.5, 1.5)]
     rows = [dict(row, changes=name, test=x, low=low, high=high) for name, x, low, high in changes]
     alone = dict(row, seeds=1, changes="alone", test=9.0, low=np.nan, high=np.nan)
     told = _single_changes(pd.DataFrame([alone, *reversed(rows)]))
-    assert told.startswith("3 changes of a recipe") and "In 2, the 95 % interval" in told
+    assert (
+        told.startswith("3 changes of a recipe") and "In 2 of them (VGG-10 2 of 3) the 95" in told
+    )
+    assert re.search(r"unchanged one \(of the others listed, \d+ have no records yet\)\. In", told)
     assert (
         "each network, in points: VGG-10 (base, 10 epochs a phase, 20,000 images): less −2.0."
         in told

@@ -3,6 +3,7 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -49,6 +50,7 @@ FIELDS = {
     "images_per_second",
     "hardware",
     "versions",
+    "commit",
     "parameters_hash",
     "created",
 }
@@ -116,6 +118,33 @@ def test_a_record_without_validation_predictions_is_read(finished, tmp_path):
     results.save_result(older, tmp_path)
     (found,) = results.load_results(tmp_path)
     assert set(found.arrays) == {"labels", "probabilities"}
+
+
+def test_two_trainings_that_end_in_one_place_do_not_mix_their_files(finished, tmp_path):
+    _, run, result = finished
+    first, second = (
+        _other(result, parameters_hash=letter * 64, model="vgg10", recipe="base") for letter in "ab"
+    )
+    meanwhile = threading.Thread(
+        target=lambda: results.save_result(
+            second, tmp_path, save_model=lambda path: path.write_text("b")
+        )
+    )
+
+    def save_slowly(path):
+        meanwhile.start()
+        meanwhile.join(0.5)
+        path.write_text("a")
+
+    results.save_result(first, tmp_path, save_model=save_slowly)
+    meanwhile.join()
+    network = results.model_path(tmp_path, *first.place)
+    earlier = network.parent / "earlier" / f"{network.stem}-{'a' * 8}.keras"
+    assert (network.read_text(), earlier.read_text()) == ("b", "a")
+    (kept,) = results.load_results(tmp_path)
+    assert kept.record["parameters_hash"] == "b" * 64
+    base = recipes.select("vgg10", ["base"])[0]
+    assert results.find_result(tmp_path, base, first.record["seed"], "a" * 64) is not None
 
 
 def test_an_array_of_a_later_version_damages_no_record(finished, tmp_path):
@@ -394,9 +423,9 @@ def test_the_rows_that_early_stopping_ended_by_an_earlier_rule_are_marked():
     marked = [result for result in PUBLISHED if results.is_of_earlier_rule(result)]
     assert [result.record["recipe"] for result in marked] == ["96px", "224px"]
     table = results.format_table(PUBLISHED, ["recipe"])["recipe"].tolist()
-    assert [name for name in table if "(" in name] == [
-        "96px (adapted, earlier rule)",
-        "224px (adapted, earlier rule)",
+    assert [name for name in table if "earlier" in name] == [
+        "96px, adapted, earlier rule",
+        "224px, adapted, earlier rule",
     ]
     old = marked[0]
     today = results.experiment_hash(_anew(old))
@@ -497,10 +526,10 @@ def test_merged_columns_hold_what_they_name(finished):
     epochs = {"requested": 40, "run": 30, "best": 30, "phases": []}
     took = {"seconds": {"train": 780.0, "per_epoch": 19.5}, "precision": "float32"}
     found = [_other(result, **network, recipe="improved", epochs=epochs, **took)]
-    columns = ["network, recipe", "training images", "epochs, time, precision"]
+    columns = ["network (recipe)", "training images", "epochs, time, precision"]
     images = f"{result.record['dataset']['train_images']:,} at 128 px"
     assert results.format_table(found, columns).loc[0].tolist() == [
-        "EfficientNet-Lite0, improved",
+        "EfficientNet-Lite0 (improved)",
         images,
         "30/40, 13 min, float32",
     ]
@@ -628,7 +657,7 @@ def test_records_of_another_copy_with_the_same_labels_are_shown_and_marked(toy_s
     assert len(comparison.found) == len(PUBLISHED)
     assert all(result.other_copy for result in comparison.found)
     assert "another complete copy of CIFAR-10" in comparison.notice()
-    assert "(another copy)" in results.format_table(comparison.found, ["recipe"]).loc[0, "recipe"]
+    assert ", another copy" in results.format_table(comparison.found, ["recipe"]).loc[0, "recipe"]
     shuffled = replace(copy, test=replace(test, labels=PUBLISHED[0].labels[::-1]))
     with pytest.raises(UserError, match="none of these images"):
         results.for_comparison(tmp_path, shuffled, dataset="cifar10")

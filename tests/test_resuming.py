@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,8 +74,8 @@ def _interrupt(recipe, epoch, splits, out, monkeypatch, **options) -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "epoch"),
-    [(TINY, 1), (TINY, 3), (STOPPING, 1), (STOPPING, 3), (TRANSFER, 3), (CACHED, 2)],
-    ids=["averaging-1", "averaging-3", "stopping-1", "stopping-3", "fine_tuning", "cached"],
+    [(TINY, 1), (TINY, 3), (STOPPING, 1), (STOPPING, 3), (TRANSFER, 3)],
+    ids=["averaging-1", "averaging-3", "stopping-1", "stopping-3", "fine_tuning"],
 )
 def test_an_interrupted_training_ends_in_the_same_weights(
     recipe, epoch, whole, toy_splits, tmp_path, monkeypatch
@@ -280,6 +281,23 @@ def test_a_plan_keeps_what_another_process_finished_while_it_was_made(tmp_path, 
     assert [row["status"] for row in told] == ["finished", "waiting"]
 
 
+def test_the_time_of_an_epoch_is_that_of_its_phase(tmp_path):
+    """An epoch of fine-tuning takes many times as long as one of the head on cached features."""
+    (recipe,) = recipes.select("transfer", ["improved"])
+    history = {"val_accuracy": [0.5, 0.6], "accuracy": [0.5, 0.6], "seconds": [2.0, 2.0]}
+    run = SimpleNamespace(recipe=recipe, seed=0, history=history, phase_epochs=[2])
+
+    def told():
+        progress.note_progress(str(tmp_path), run, "running", 2)
+        (row,) = progress.read_progress(str(tmp_path), "transfer")
+        return row["val_accuracy"], row["seconds_per_epoch"]
+
+    assert told() == (0.6, None)
+    for name, value in (("val_accuracy", 0.7), ("accuracy", 0.7), ("seconds", 300.0)):
+        history[name].append(value)
+    assert told() == (0.7, 300.0)
+
+
 NOTE_100_TIMES = """
 import sys
 from types import SimpleNamespace
@@ -289,7 +307,8 @@ from cifar_helpers.training.progress import note_progress
 recipe, out, seed = recipes.of_model("vgg10")[0], sys.argv[1], int(sys.argv[2])
 for epoch in range(1, 101):
     history = dict.fromkeys(("accuracy", "val_accuracy", "seconds"), [0.5] * epoch)
-    note_progress(out, SimpleNamespace(recipe=recipe, seed=seed, history=history), "running", 1)
+    run = SimpleNamespace(recipe=recipe, seed=seed, history=history, phase_epochs=[])
+    note_progress(out, run, "running", 1)
 """
 
 
@@ -299,14 +318,6 @@ def test_two_processes_that_train_the_same_model_keep_each_others_progress(tmp_p
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     rows = _progress(tmp_path, "vgg10")["trainings"]
     assert {row["seed"]: row["epoch"] for row in rows} == {0: 100, 1: 100}
-
-
-def test_a_training_that_stopped_early_is_finished(toy_splits, tmp_path):
-    phase = replace(STOPPING.phases[0], epochs=30, learning_rate=3e-2)
-    run = _train(replace(STOPPING, phases=(phase,)), toy_splits, tmp_path)
-    (entry,) = _progress(tmp_path)["trainings"]
-    assert entry["status"] == "finished"
-    assert entry["epoch"] == len(run.history["loss"]) < entry["epochs"] == 30
 
 
 def test_a_reader_that_keeps_the_progress_file_open_ends_no_training(

@@ -163,6 +163,14 @@ def test_the_time_left_follows_the_speed_here_and_early_stopping():
     assert seconds_left(trainings, both, 2) == 0
 
 
+def test_what_a_busy_machine_added_to_published_trainings_is_left_out_of_estimates():
+    base, optimized = (
+        Training(recipes.select("vgg10", [name])[0], 0, "cifar10", images=50_000)
+        for name in ("base", "optimized")  # 20 epochs, timed while the machine was busy, and 50
+    )
+    assert expected_seconds(base) < expected_seconds(optimized)
+
+
 def test_an_unknown_recipe_is_estimated_by_its_models_others():
     (recipe,) = recipes.select("transfer", ["96px"])
     small = Training(recipe, 0, "cifar10", images=50_000)

@@ -1,5 +1,6 @@
 """A student that learns from a teacher's answers to the pictures that it sees."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -173,9 +174,9 @@ def test_a_teacher_that_is_not_there_is_trained_first(splits, tmp_path, monkeypa
     assert student.teacher.seconds > 0
     assert student.teacher.table.shape == (augmentation.GRID_VIEWS, len(student.splits.train), 10)
     if out:
-        (teacher,) = (
-            each for each in results.load_results(out) if each.record["model"] == "transfer"
-        )
+        # On a part of the images a teacher is no row of the run.
+        assert [each.record["model"] for each in results.load_results(out)] == ["baseline_cnn"]
+        (teacher,) = results.load_results(out / "teachers")
         assert teacher.record["epochs"]["run"] == 6 == 2 * STUDENT.epochs
         assert teacher.record["weights_sha256"] == student.teacher.weights_sha256
         assert _train(STUDENT, splits, out).result.record == student.result.record
@@ -185,11 +186,18 @@ def test_a_teacher_without_answers_and_network_is_not_trained_over(
     taught, splits, tmp_path, monkeypatch
 ):
     _, teacher, _ = taught
-    results.save_result(teacher.result, tmp_path)  # its record alone
+    results.save_result(teacher.result, tmp_path / "teachers")  # its record alone
     cache.clear()
     monkeypatch.setattr(recipes, "RECIPES", (replace(TEACHER, backbone="tiny"),))
     with pytest.raises(UserError, match="Remove results/transfer/improved/seed0.json"):
         _train(STUDENT, splits, tmp_path)
+
+
+def test_on_all_images_a_teacher_is_a_row_of_the_run(splits):
+    whole = splits.resplit(0.1)
+    assert teaching.teachers_folder(whole, "run") == "run"
+    assert teaching.teachers_folder(splits, "run") == os.path.join("run", "teachers")
+    assert teaching.teachers_folder(splits, "") == ""
 
 
 def test_a_student_sees_the_views_that_its_teacher_has_answered_to(splits, tmp_path):

@@ -98,6 +98,11 @@ def test_what_makes_no_variant_is_refused(wrong, message):
         variant(TINY, **{"name": "other", **wrong})
 
 
+def test_a_recipe_of_an_unknown_network_is_refused():
+    with pytest.raises(UserError, match="received 'resnt'. Did you mean resnet20"):
+        training.build(replace(TINY, model="resnt"))
+
+
 def test_arguments_that_a_network_does_not_take_are_refused():
     made = variant(TINY, "deep", network={"shortcuts": False})
     with pytest.raises(UserError, match="may hold nothing; received shortcuts"):

@@ -1,4 +1,6 @@
-"""Trains every recipe for a step or two, interrupted and resumed: `python variant_trainer.py FOLDER`.
+"""Trains every recipe for a step or two: `python variant_trainer.py FOLDER`.
+
+Rows of the study, and of each network one ablation, are interrupted and resumed.
 
 In a process of its own, since nothing is traced here: tracing takes far longer than the few steps.
 """
@@ -20,8 +22,8 @@ class Interrupted(Exception):
     pass
 
 
-def train(recipe: Recipe, splits: data.Splits, out: Path) -> None:
-    """Train two epochs, or one a phase, interrupted after the first one."""
+def train(recipe: Recipe, splits: data.Splits, out: Path, *, interrupted: bool) -> None:
+    """Train two epochs, or one a phase, perhaps interrupted after the first one."""
     finish = epochs.EpochLog.on_epoch_end
 
     def interrupt(self, *arguments, **more):
@@ -30,7 +32,8 @@ def train(recipe: Recipe, splits: data.Splits, out: Path) -> None:
 
     options = {"out": str(out), "precision": "float32", "verbose": False, "seed": 0}
     options["weights"] = find_backbone("") if len(recipe.phases) > 1 else None
-    epochs.EpochLog.on_epoch_end = interrupt
+    if interrupted:
+        epochs.EpochLog.on_epoch_end = interrupt
     try:
         training.train(recipe, splits, **options)
     except Interrupted:
@@ -45,12 +48,14 @@ def main(out: Path) -> None:
     tf.config.run_functions_eagerly(True)
     splits = data.load("toy", train_size=64)
     test = data.Split(splits.test.images[:20], splits.test.labels[:20])
+    one_of_each = {recipe.model: recipe for recipe in recipes.ABLATIONS}.values()
     # Transfer learning comes first: it teaches others.
     for recipe in sorted(recipes.RECIPES, key=lambda recipe: recipe.model != "transfer"):
         short = recipe.capped(max(1, 2 // len(recipe.phases)))
         phases = tuple(replace(phase, image_size=0) for phase in short.phases)
         tiny = replace(short, phases=phases, image_size=32, train_images=30, backbone="")
-        train(tiny, replace(splits, test=test), out)
+        interrupted = not recipe.variant_of or recipe in one_of_each
+        train(tiny, replace(splits, test=test), out, interrupted=interrupted)
 
 
 if __name__ == "__main__":

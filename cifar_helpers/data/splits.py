@@ -87,7 +87,8 @@ class Splits:
 
     def notice(self) -> str:
         """A few sentences for the top of a page: where the images are from, and how many are used."""
-        used, all_images = len(self.train) + len(self.validation), len(self.pool)
+        used = len(self.train_indices) + len(self.validation_indices)
+        all_images = len(self.pool)
         part = f"Of the {count(all_images)} training images {count(used)} are used, those held out included."
         return " ".join(filter(None, (self.source.notice(), part if used < all_images else "")))
 
@@ -114,7 +115,6 @@ def load(
     *,
     data_dir: str | os.PathLike = "",
     train_size: int = 0,
-    quick: float = 0.0,
     seed: int = 0,
 ) -> Splits:
     """A data set as training, validation and test images, a tenth of the former held out.
@@ -130,8 +130,6 @@ def load(
         train_size: training images kept at the most, balanced over the classes to within one, and
             as large a part of the validation images; 0 for all. The test set is the same whatever
             it is.
-        quick: without a `train_size`, keep this share of the images that are enough for a quick
-            pass; 0 for all.
         seed: decides which images are held out.
 
     Raises:
@@ -140,7 +138,6 @@ def load(
     """
     entry, contents, reason = _read(dataset, os.fspath(data_dir))
     _check(entry, contents)
-    train_size = train_size or round(quick * entry.quick_train_size)
     pool, test, class_names = contents.train, contents.test, tuple(contents.class_names)
     train, validation = _divide(pool.labels, 0.1, train_size, seed)
     source = Source(

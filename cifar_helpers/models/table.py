@@ -46,6 +46,10 @@ class Model:
         """What `--notebooks` calls its notebook."""
         return self.notebook.partition("_")[0]
 
+    def quick_images(self, enough: int) -> int:
+        """Training images of a quick pass, of those that a data set has `enough` of."""
+        return round(self.quick_share * enough)
+
 
 @dataclass(frozen=True)
 class Backbone:

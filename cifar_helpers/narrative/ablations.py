@@ -117,8 +117,8 @@ def _line(row: dict) -> str:
     told = f"{points(row['test'])} points{over}{verdict}{stopped}."
     if row["same_training"]:
         told = (
-            "never took effect: every epoch went as it did without it. The difference is that of keeping "
-            f"other epochs' weights: {told}"
+            "every epoch of the training went as it did without it; only the epoch whose weights were kept "
+            f"is another: {told}"
         )
     return f"**{row['changes']}**: {told}"
 

@@ -1,6 +1,7 @@
 """The answer to a notebook's question: the steps between rows, the reasons, what is not known."""
 
 import itertools
+import operator
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,23 @@ def _recipes_part(groups: list[list[Result]]) -> str:
 def _step(before: list[Result], after: list[Result]) -> str:
     names = [group[0].record["recipe"] for group in (before, after)]
     more = _more_training(before, after)
-    return f"From **{names[0]}** to **{names[1]}**: {_difference(before, after)}.{more}"
+    same = _same_start(before, after)
+    return f"From **{names[0]}** to **{names[1]}**: {_difference(before, after)}.{more}{same}"
+
+
+def _same_start(before: list[Result], after: list[Result]) -> str:
+    """Until when trainings of two rows with the same seed went alike, so that one change came later."""
+    losses = (
+        {each.record["seed"]: each.record["history"]["loss"] for each in group}
+        for group in (before, after)
+    )
+    first, second = losses
+    alike = {
+        seed: sum(itertools.accumulate(map(operator.eq, first[seed], second[seed]), operator.and_))
+        for seed in sorted(set(first) & set(second))
+    }
+    told = [f"epoch {epochs} (seed {seed})" for seed, epochs in alike.items() if epochs]
+    return f" Until {listed(told)} the two are one and the same training run." if told else ""
 
 
 def _more_training(before: list[Result], after: list[Result]) -> str:
@@ -149,7 +166,7 @@ def _rows_elsewhere(found: list[Result], out: str, splits: Splits) -> str:
         f"{group[0].record['changes']})"
         for group in groups
     ]
-    words = " ".join(group[0].record["recipe"] for group in groups)
+    words = " ".join(dict.fromkeys(group[0].record["recipe"] for group in groups))
     return f"Also trained with this network, by `--recipes {words}`: {listed(told)}."
 
 
@@ -232,9 +249,9 @@ def _unknown(groups: list[list[Result]], spreads: list[float]) -> str:
     ends = [100 * each(spreads) for each in (min, max)]
     told = " to ".join(dict.fromkeys(f"{end:.{1 if end >= 0.1 else 2}f}" for end in ends))
     return (
-        f"{line}. With other seeds, the test accuracy of the recipes that ablations start from varied by "
-        f"{told} points (standard deviation); "
-        "intervals over test images and McNemar's test do not allow for that."
+        f"{line}. Over three seeds or more, the test accuracy of the recipes that ablations start from "
+        f"has a standard deviation of {told} points; intervals over test images and McNemar's test do "
+        "not allow for that."
     )
 
 
@@ -263,7 +280,8 @@ def study_lines(found: list[Result]) -> list[str]:
         f"{_label(group)} **{percent(_mean(group))}** ({_seeds(group)})" for group in order
     )
     lines = [
-        f"From best to worst on the test images, each network with the recipe that did best on validation images: {ladder}."
+        "A *row* is one network trained by one recipe. From best to worst on the test images, each "
+        f"network's row that did best on validation images: {ladder}."
     ]
     if len(order) > 1:
         difference_of_two = _difference(order[1], order[0])
@@ -291,32 +309,37 @@ def _label(group: list[Result]) -> str:
 
 
 def _decided_by_recipes(groups: list[list[Result]], chosen: list[list[Result]]) -> str:
-    """How far its rows, from the weakest to the best, are apart for each network of our own."""
+    """How far its rows, from the weakest to the best, are apart for each network."""
     moved = []
     for best in chosen:
         record = best[0].record
         rows = [each for each in groups if each[0].record["model"] == record["model"]]
-        if len(rows) > 1 and not record["backbone"]:
+        if len(rows) > 1:
             worst = min(rows, key=_mean)
             gain = 100 * (_mean(best) - _mean(worst))
-            epochs = [group[0].record["epochs"]["requested"] for group in (worst, best)]
-            about = f" ({epochs[0]} and {epochs[1]} epochs)" if epochs[0] != epochs[1] else ""
-            moved.append(f"{models.model_label(record['model'])} {gain:.1f}{about}")
+            first, last = worst[0].record, record
+            amounts = (
+                (first["epochs"]["requested"], last["epochs"]["requested"], "epochs"),
+                (first["image_size"], last["image_size"], "pixels"),
+            )
+            told = [f"{then} and {now} {unit}" for then, now, unit in amounts if then != now]
+            label = models.network_label(record["model"], results.backbone_of(record))
+            moved.append(f"{label} {gain:.1f}{f' ({listed(told)})' if told else ''}")
     if not moved:
         return ""
     return (
-        f"Between a network's weakest and best row lie, in points: {listed(moved)}; their recipes "
-        "differ, and often epochs and number of training images."
+        "From a network's weakest row to its best, test accuracy rises by these points: "
+        f"{'; '.join(moved)}. The recipes of two rows differ in several settings."
     )
 
 
 def _certainty(groups: list[list[Result]]) -> str:
     single = sum(len(group) == 1 for group in groups)
     if not single:
-        return f"Each of the {len(groups)} rows, each a network trained by one recipe, was trained with several seeds."
+        return f"Each of the {len(groups)} rows was trained with several seeds."
     return (
-        f"Of {len(groups)} rows, each a network trained by one recipe, {single} rest on a single training "
-        "run: how far another seed would move them is not known."
+        f"Of {len(groups)} rows, {single} rest on a single training run: how far another seed would "
+        "move them is not known."
     )
 
 

@@ -33,7 +33,8 @@ def describe_missing(found: list[Result]) -> Markdown:
     )
     have = {result.row for result in found}
     untrained = {row.group for row in recipes.RECIPES if (row.model, row.name) not in have}
-    asked = [word for word in recipes.GROUPS if word in untrained.difference(recipes.DEFAULT)]
+    # Ablations are no rows of the study: `found` holds none.
+    asked = [word for word in recipes.GROUPS if word in untrained - {*recipes.DEFAULT, "ablations"}]
     if asked:
         text += f" More rows are trained when asked for: `--recipes {' '.join(asked)}`."
     return Markdown(text)
@@ -131,12 +132,16 @@ def class_table(chosen: list[Result]) -> pd.DataFrame:
 
 
 def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
-    """The numbers of the results table and `x`, the cost, for `plotting.cost_accuracy`.
+    """The numbers of the results table with `x`, the cost, and `estimate`, for `plotting.cost_accuracy`.
 
-    The cost is "multiply_adds", in millions per image, or "seconds" of training, in minutes.
+    The cost is "multiply_adds", in millions per image, or "seconds" of training, in minutes, some of
+    which are estimates.
     """
     table = results.results_table(found)
-    return table.assign(x=table[cost] / {"multiply_adds": 1e6, "seconds": 60}[cost])
+    estimate = (cost == "seconds") & table["time"].str.startswith("≈")
+    return table.assign(
+        x=table[cost] / {"multiply_adds": 1e6, "seconds": 60}[cost], estimate=estimate
+    )
 
 
 def cost_table(chosen: list[Result]) -> HTML:

@@ -14,6 +14,8 @@ from cifar_helpers.text import DASH, percent, points, points_interval
 
 ANIMALS = frozenset({"bird", "cat", "deer", "dog", "frog", "horse"})
 VEHICLES = frozenset({"airplane", "automobile", "ship", "truck"})
+# The columns of `results.effects` that notes name.
+_NOTED = ("test", "low", "high", "loss", "loss_low", "loss_high", "base_gap")
 
 
 class Claim(NamedTuple):
@@ -25,7 +27,8 @@ class Claim(NamedTuple):
         recipe: of the ablation, which leaves something out or adds it.
         claims_more: whether by the claim the ablation's figure is the larger one.
         figure: "test", accuracy, or "spread", as of `results.late_spread`.
-        note: what the ablation does not say of the claim; "" for nothing.
+        note: what else to know of the ablation, "" for nothing; a column of `results.effects` in
+            braces stands for its value, with one decimal.
     """
 
     words: str
@@ -44,16 +47,34 @@ class Measured(NamedTuple):
     interval: tuple[float, float] | None = None
 
 
+# What fights overfitting has little to gain without any.
+_GAP = "training minus validation accuracy without it: {base_gap} points"
+
 CLAIMS = (
     Claim("Deeper convolution blocks help", "vgg10", "one-convolution", False),
-    Claim("Callbacks help", "vgg10", "long-callbacks", True),
+    Claim(
+        "Callbacks help",
+        "vgg10",
+        "long-callbacks",
+        True,
+        note="accuracy alone is judged; the test loss changes by {loss} ({loss_low} to {loss_high} "
+        "over seeds)",
+    ),
     Claim(
         "VGG-10's augmentation (rotation, shift, zoom, flip) helps",
         "vgg10",
         "with-augmentation",
         True,
+        note=_GAP,
     ),
-    Claim("Skip connections make training more stable", "resnet20", "plain-20", True, "spread"),
+    Claim(
+        "Skip connections make training more stable",
+        "resnet20",
+        "plain-20",
+        True,
+        "spread",
+        note="test accuracy without them changes by {test} points ({low} to {high} over seeds)",
+    ),
     Claim(
         "Learning from ImageNet helps",
         "transfer",
@@ -61,7 +82,13 @@ CLAIMS = (
         False,
         note="the random backbone trains in the second phase alone, at a rate chosen for fine-tuning",
     ),
-    Claim("Next step: stronger augmentation (here: cutout) helps", "vgg10", "cutout", True),
+    Claim(
+        "Next step: stronger augmentation (here: cutout) helps",
+        "vgg10",
+        "cutout",
+        True,
+        note=_GAP,
+    ),
     Claim("Next step: fine-tuning more layers helps", "transfer", "unfrozen-30", False),
 )
 
@@ -133,8 +160,9 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     words += f"{figure}; {seeds}, {row['epochs']} epochs, {row['train_images']:,} images"
     if row["same_training"]:
         return Measured(f"{words}: too few for the change to act")
-    if claim.note:
-        words += f"; {claim.note}"
+    if claim.note and row["seeds"] > 1:
+        told = {each: points(row[each]) for each in _NOTED}
+        words += f"; {claim.note.format_map(told)}"
     if row["stopped"]:
         words += f"; the changed training runs ended early, after {row['stopped']} epochs"
     if claim.figure == "spread":

@@ -15,7 +15,7 @@ from cifar_helpers.text import count, interval, percent, points
 
 # No more than fit a page of 1,000 pixels.
 _COLUMNS = (
-    "network, recipe",
+    "network (recipe)",
     "test accuracy",
     "95 % interval",
     "epochs, time, precision",
@@ -26,16 +26,16 @@ _COLUMNS = (
     "what changes",
 )
 SLOW_EPOCHS = (
-    "of one training run; an epoch that took over twice as long as the fastest quarter of its phase, "
-    "and over ten seconds longer, as on a busy machine, counts as that quarter does, and ≈ marks the "
-    "times that this makes more than a tenth shorter"
+    "of one training run; an epoch that took more than twice the lower quartile of its phase's epochs, "
+    "and over ten seconds more, as on a busy machine, counts as that quartile, and ≈ marks the "
+    "estimates, often far below the time by the clock, that this makes more than a tenth shorter"
 )
-_MARKS = {
-    "earlier rule": "*Earlier rule*: in the training, early stopping watched the label-smoothed "
-    "validation loss; a training run started today watches the cross-entropy that is shown.",
-    "adapted": "*Adapted*: the study's recipe on another backbone, with a fine-tuning schedule of its own.",
-    "another copy": "*Another copy*: the training used another complete copy of the data set.",
-}
+_GAP = (
+    "is training minus validation accuracy, in percentage points, of the epoch whose weights were "
+    "kept; training accuracy is averaged over the epoch with any augmentation and dropout on, and "
+    "validation accuracy may be that of averaged weights, so it can be the higher one, and gaps compare "
+    "only where these are the same."
+)
 
 
 def results_table(found: list[Result]) -> HTML:
@@ -49,7 +49,7 @@ def results_table(found: list[Result]) -> HTML:
     styled = table.style.hide(axis="index")
     styled = styled.set_properties(subset=["95 % interval"], **{"min-width": "6.5em"})
     shown = to_html(styled, "results")
-    notes = [re.sub(r"\*(.+?)\*", r"<i>\1</i>", line) for line in mark_lines(found)]
+    notes = [re.sub(r"\*(.+?)\*", r"<i>\1</i>", line) for line in results.mark_lines(found)]
     return HTML(f"{shown.data}\n<p>{' '.join([*_column_lines(found), *notes])}</p>")
 
 
@@ -61,10 +61,7 @@ def _column_lines(found: list[Result]) -> list[str]:
     over = {True: images, False: seeds}
     kinds = [over[single] for single in (True, False) if single in {size == 1 for size in sizes}]
     lines = [
-        "<i>Gap</i>: training minus validation accuracy of the epoch whose weights were kept, in "
-        "percentage points; training accuracy is averaged over the epoch with any augmentation "
-        "and dropout on, and validation accuracy may be that of averaged weights, so gaps compare "
-        "only where these are the same.",
+        f"<i>Gap</i> {_GAP}",
         f"<i>Time</i> is that {SLOW_EPOCHS}.",
         f"The interval covers {', or '.join(kinds)}.",
     ]
@@ -254,7 +251,7 @@ def describe_limits(found: list[Result]) -> Markdown:
             f"{old} of {len(found)} records were made before validation predictions, temperatures "
             "and prediction times were kept; a dash stands for what they lack."
         )
-    return bullets([*lines, *mark_lines(found), short_line(found)])
+    return bullets([*lines, *results.mark_lines(found), short_line(found)])
 
 
 def _precision_line(found: list[Result]) -> str:
@@ -288,12 +285,6 @@ def _seed_line(found: list[Result]) -> str:
     return ""
 
 
-def mark_lines(found: list[Result]) -> list[str]:
-    """What the marks in the recipe column mean, those that are there."""
-    marks = ", ".join(results.results_table(found)["mark"])
-    return [line for mark, line in _MARKS.items() if mark in marks]
-
-
 def describe_results(found: list[Result]) -> str:
     """What a table of results is about: images, backbone, hardware, and how long a training was."""
     records = [result.record for result in found]
@@ -309,13 +300,10 @@ def describe_results(found: list[Result]) -> str:
         f"Test accuracy on {images}, trained on {'; '.join(results.machines(found))}.",
         short_line(found),
         *_transfer_lines(found),
-        *mark_lines(found),
+        *results.mark_lines(found),
         "An interval in this table covers the choice of test images where a row was trained once, and the choice of "
         "seeds, for their mean, where it was trained several times: the two kinds are not comparable. "
-        "*Gap* is training minus validation accuracy, in percentage points, of the epoch whose weights "
-        "were kept; training accuracy is averaged over the epoch with any augmentation and dropout "
-        "on, so it can be the lower one, and gaps compare only where augmentation, dropout and weight "
-        "averaging are the same. Epochs are those run/asked for. A time is that "
+        f"*Gap* {_GAP} Epochs are those run/asked for. A time is that "
         f"{SLOW_EPOCHS}. Differences are taken before rounding. "
         "Processors that differ severalfold in speed can bear one name, so times compare only roughly.",
     ]

@@ -3,17 +3,17 @@
 import pandas as pd
 
 from cifar_helpers import models, recipes, results
-from cifar_helpers.narrative.ablations import clear_effects
+from cifar_helpers.narrative.ablations import clear_effects, untested
 from cifar_helpers.narrative.answers import study_lines
 from cifar_helpers.narrative.closer import run_arguments
 from cifar_helpers.narrative.conclusions import conclusion_rows
 from cifar_helpers.narrative.findings import describe_results
 from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
-from cifar_helpers.text import points
+from cifar_helpers.text import listed, points
 
 _COLUMNS = (
-    "network, recipe",
+    "network (recipe)",
     "parameters",
     "training images",
     "epochs, time, precision",
@@ -46,6 +46,14 @@ def _headline(found: list[Result]) -> list[str]:
             f"{100 * results.GOOD:.0f} % on validation, of {len({each.record['model'] for each in good})} networks, agree on a class that "
             "is not the label: mistakes, or wrong labels? [Notebook 5](notebooks/05_comparison.ipynb) shows the surest."
         )
+    have = {result.row for result in found}
+    best = (row for row in recipes.RECIPES if row.group == "best")
+    lacking = [models.model_label(row.model) for row in best if (row.model, row.name) not in have]
+    if lacking:
+        lines.append(
+            f"The recipes *best* of {listed(lacking)}, found by searches on validation images, have no "
+            "records yet."
+        )
     return lines
 
 
@@ -57,6 +65,18 @@ def _single_changes(effects: pd.DataFrame) -> str:
     clear = clear_effects(several)
     if clear.empty:
         return ""
+    names = dict.fromkeys(zip(several["model"], several["backbone"], strict=True))
+    shares = [
+        f"{models.network_label(*name)} {sum(clear['model'] == name[0])} of {sum(several['model'] == name[0])}"
+        for name in names
+    ]
+    rest = {
+        "never acted": sum(effects["same_training"]),
+        "have no records yet": sum(
+            len(untested(model, effects[effects["model"] == model])) for model in models.MODELS
+        ),
+    }
+    more = [f"{number} {words}" for words, number in rest.items() if number]
     largest = clear.sort_values("test", key=abs, ascending=False).drop_duplicates("model")
     told = [
         f"{models.network_label(row.model, row.backbone)} ("
@@ -65,9 +85,11 @@ def _single_changes(effects: pd.DataFrame) -> str:
         for row in largest.itertuples()
     ]
     return (
-        f"{len(several)} changes of a recipe were trained with the seeds of the unchanged one. In "
-        f"{len(clear)}, the 95 % interval over seeds of the mean difference of test accuracy excludes zero "
-        "(about one in twenty would if no change had an effect). The largest of these for each network, "
+        f"{len(several)} changes of a recipe were trained with the seeds of the unchanged one"
+        f"{f' (of the others listed, {listed(more)})' if more else ''}. In {len(clear)} of them "
+        f"({listed(shares)}) the 95 % interval over seeds of the mean difference of test accuracy "
+        "excludes zero; about one in twenty would if no change had an effect. The largest of these for "
+        "each network, "
         "in points: "
         f"{'; '.join(told)}. Notebooks 1 to 4 show all."
     )
@@ -86,8 +108,10 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
         "What the study that is rebuilt concluded and proposed, beside what was measured. A claim that "
         "names a cause is tested by changing one setting of a shortened recipe, and "
         "its verdict holds for these short training runs; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, "
-        "the intervals and the verdicts, and which settings change more than they say. A difference "
-        "above zero speaks for the claim:\n\n" + results.to_markdown(claims, bold=["verdict"])
+        "the verdicts and which settings change more than they say. Intervals allow for seeds and test "
+        "images together, that of stability for seeds alone, that of mistakes for test images alone. A "
+        "difference above zero speaks for the claim:\n\n"
+        + results.to_markdown(claims, bold=["verdict"])
     )
 
 
@@ -97,7 +121,7 @@ def commands_section(found: list[Result]) -> str:
     groups = results.by_experiment(found).values()
     table = pd.DataFrame(
         {
-            "row": shown["network, recipe"],
+            "row": shown["network (recipe)"],
             "command": [f"`run_all.py {run_arguments(group)}`" for group in groups],
             "on": ["; ".join(results.machines(group)) for group in groups],
             "training, all seeds": [

@@ -35,7 +35,7 @@ def describe_trials(
         _difference(run.recipe.name, metrics.bootstrap_difference(labels, changed, predicted[0]))
         for run, changed in zip(runs[1:], predicted[1:], strict=True)
     ]
-    trained = count(len(runs[0].splits.train))
+    trained = count(len(runs[0].splits.train_indices))
     about = f"{trained} training images, {count(len(labels))} validation images, one seed:"
     return Markdown("\n\n".join([about, results.to_markdown(pd.DataFrame(rows)), *lines]))
 

@@ -41,7 +41,9 @@ def agreement(matrix: npt.ArrayLike, names: Sequence[str]) -> Figure:
     """
     values = np.asarray(matrix, float)
     figure = style.new_figure(min(style.WIDTH, 2.8 + 1.1 * len(names)), 1.6 + 0.55 * len(names))
-    norm = colors.Normalize(values.min() - 1e-9, 1)
+    # Every model agrees with itself: the diagonal would take most of the colours.
+    values = np.where(np.eye(len(values), dtype=bool), np.nan, values)
+    norm = colors.Normalize(np.nanmin(values) - 1e-9, np.nanmax(values) + 0.02)
     axes = figure.subplots()
     _draw(axes, values, 100 * values, style.wrapped(names, 40), style.wrapped(names), norm)
     axes.xaxis.tick_top()

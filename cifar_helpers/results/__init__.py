@@ -16,6 +16,7 @@ from cifar_helpers.results.effects import effects, late_spread, load_for_effects
 from cifar_helpers.results.formatted import (
     format_table,
     index_rows,
+    mark_lines,
     print_table,
     to_markdown,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "format_table",
     "good_rows",
     "index_rows",
+    "mark_lines",
     "is_of_earlier_rule",
     "kept_gap",
     "known",

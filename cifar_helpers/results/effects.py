@@ -8,7 +8,7 @@ import pandas as pd
 
 from cifar_helpers import metrics
 from cifar_helpers.results.store import Result, backbone_of, known
-from cifar_helpers.results.tables import by_experiment, epochs_run, experiment_hash
+from cifar_helpers.results.tables import by_experiment, epochs_run, experiment_hash, kept_gap
 
 
 def load_for_effects(out: str | Path, dataset: str) -> list[Result]:
@@ -35,11 +35,14 @@ def effects(found: list[Result]) -> pd.DataFrame:
         base_experiment (its `experiment_hash`: the rows of one base compare), backbone, changes,
         seeds (how many in common), epochs (asked for, of each phase, as text), stopped (after how
         many the variant's were stopped early, as text, "" for none), train_images, base_image_size
-        (pixels), base_test (the base's mean test accuracy, a fraction) and same_training (whether all of its epochs went as the base's, so that what it changes never acted), then as
-        differences of accuracy, variant minus base, in percentage points: test, `low` and `high`
-        (of test, over seeds) and `images_low` and `images_high` (over test images too), NaN for one
-        seed; `spread` and `base_spread` (`late_spread`, mean over the seeds), `spread_low` and
-        `spread_high` (of their difference, over seeds), in points.
+        (pixels), base_test (the base's mean test accuracy, a fraction), base_gap (its `kept_gap`,
+        mean over the seeds, in points) and same_training (whether all of its epochs went as the
+        base's, so that what it changes never acted), then as differences of accuracy, variant minus
+        base, in percentage points: test, `low` and `high` (of test, over seeds) and `images_low` and
+        `images_high` (over test images too), NaN for one seed; `loss`, `loss_low` and `loss_high`,
+        the same of the test cross-entropy, over seeds; `spread` and `base_spread` (`late_spread`,
+        mean over the seeds), `spread_low` and `spread_high` (of their difference, over seeds), in
+        points.
     """
     return pd.DataFrame([_effect(pairs) for pairs in beside_their_bases(found)])
 
@@ -95,6 +98,11 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
     low, high = test["seeds"] or nothing
     images_low, images_high = test["seeds_and_images"] or nothing
     records, base_records = ([result.record for result in each] for each in (variants, bases))
+    losses, base_losses = (
+        [record["test"]["loss"] for record in each] for each in (records, base_records)
+    )
+    more_loss = np.subtract(losses, base_losses)
+    loss_low, loss_high = metrics.seeds_interval(more_loss) or nothing
     spreads, base_spreads = (
         [late_spread(record) for record in each] for each in (records, base_records)
     )
@@ -114,6 +122,7 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "train_images": first["dataset"]["train_images"],
         "base_image_size": bases[0].record["image_size"],
         "base_test": float(np.mean([record["test"]["accuracy"] for record in base_records])),
+        "base_gap": float(np.mean([kept_gap(record) for record in base_records])),
         "same_training": all(
             record["history"]["loss"] == base["history"]["loss"]
             for record, base in zip(records, base_records, strict=True)
@@ -123,6 +132,9 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "high": 100 * high,
         "images_low": 100 * images_low,
         "images_high": 100 * images_high,
+        "loss": float(np.mean(more_loss)),
+        "loss_low": loss_low,
+        "loss_high": loss_high,
         "spread": float(np.mean(spreads)),
         "base_spread": float(np.mean(base_spreads)),
         "spread_low": spread_low,

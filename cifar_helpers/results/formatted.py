@@ -17,14 +17,14 @@ def _original(row: pd.Series) -> str:
 
 
 def _with_mark(row: pd.Series, name: str) -> str:
-    return row[name] + (f" ({row['mark']})" if row["mark"] else "")
+    return ", ".join(filter(None, (row[name], row["mark"])))
 
 
 _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     "model": lambda row: model_label(row["model"]),
     "network": lambda row: network_label(row["model"], row["backbone"]),
     "recipe": lambda row: _with_mark(row, "recipe"),
-    "network, recipe": lambda row: _with_mark(row, "label"),
+    "network (recipe)": lambda row: _with_mark(row, "label"),
     "what changes": lambda row: row["changes"],
     "parameters": lambda row: count(row["parameters"]),
     "training images": lambda row: f"{count(row['train_images'])} at {row['image_size']} px",
@@ -42,7 +42,14 @@ _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
 }
 # Shown where a row has a figure of the study that is rebuilt, beside which they belong.
 _ORIGINAL = ("original", "original gap")
-_WORDS = ("model", "network", "recipe", "network, recipe", "what changes")
+_MARKS = {
+    "earlier rule": "*Earlier rule*: early stopping and the halving of the learning rate watched the "
+    "validation loss with label smoothing; a training run started today has them watch the "
+    "cross-entropy that is shown.",
+    "adapted": "*Adapted*: the study's recipe on another backbone, with a fine-tuning schedule of its own.",
+    "another copy": "*Another copy*: the training used another complete copy of the data set.",
+}
+_WORDS = ("model", "network", "recipe", "network (recipe)", "what changes")
 COLUMNS = tuple(_COLUMNS)
 
 
@@ -64,6 +71,12 @@ def format_table(found: list[Result], columns: Sequence[str] = COLUMNS) -> pd.Da
     for name in shown.keys() & set(_ORIGINAL):
         shown[name] = shown[name].where(has_figure, DASH)
     return pd.DataFrame(shown)
+
+
+def mark_lines(found: Sequence[Result]) -> list[str]:
+    """What the marks in the recipe column mean, those that are there, as Markdown."""
+    marks = ", ".join(results_table(list(found))["mark"]) if found else ""
+    return [line for mark, line in _MARKS.items() if mark in marks]
 
 
 def to_markdown(table: pd.DataFrame, *, bold: Sequence[str] = ()) -> str:

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 
 from cifar_helpers import files, metrics, recipes
@@ -206,16 +207,23 @@ def save_result(
     """
     record = result.record
     place = _Place(user_path(out), *result.place)
-    _make_room(place, record["parameters_hash"])
-    if save_model:
-        place.network.parent.mkdir(parents=True, exist_ok=True)
-        save_model(place.network)
-    arrays: dict[str, Any] = {
-        name: array.astype(_ARRAYS[name][0]) for name, array in result.arrays.items()
-    }
-    files.replace_file(place.predictions, lambda file: np.savez_compressed(file, **arrays))
-    files.write_json(place.record, record)
+    with _held(place):
+        _make_room(place, record["parameters_hash"])
+        if save_model:
+            place.network.parent.mkdir(parents=True, exist_ok=True)
+            save_model(place.network)
+        arrays: dict[str, Any] = {
+            name: array.astype(_ARRAYS[name][0]) for name, array in result.arrays.items()
+        }
+        files.replace_file(place.predictions, lambda file: np.savez_compressed(file, **arrays))
+        files.write_json(place.record, record)
     return place.record
+
+
+def _held(place: _Place) -> filelock.FileLock:
+    """A lock on a row's place: two processes that save there would mix their files."""
+    place.record.parent.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(place.record.with_name(f".{place.record.stem}.lock"))
 
 
 def _make_room(place: _Place, wanted: str) -> None:
@@ -243,13 +251,16 @@ def find_result(
     with its network. A damaged one is moved to the folder `earlier`.
     """
     place = _Place(user_path(out), recipe.model, recipe.name, seed)
-    found = _read_wanted(place, wanted)
-    for each in () if found else wanted:
-        if found := _read_wanted(place.named(each), (each,)):
-            _make_room(place, each)
-            place.named(each).move(place)
-            print("Its record was kept in earlier/ and is used again.")
-            break
+    if not place.record.parent.exists():
+        return None
+    with _held(place):
+        found = _read_wanted(place, wanted)
+        for each in () if found else wanted:
+            if found := _read_wanted(place.named(each), (each,)):
+                _make_room(place, each)
+                place.named(each).move(place)
+                print("Its record was kept in earlier/ and is used again.")
+                break
     return found
 
 

@@ -155,13 +155,13 @@ def epochs_run(group: list[Result]) -> str:
 
 
 def row_label(result: Result) -> str:
-    """Network and recipe; the image size is said where it is not the recipe's own."""
+    """A row's network and, in brackets, its recipe, and the image size where it is not the recipe's own."""
     record, recipe = result.record, result.recipe
     backbone = backbone_of(record)
-    label = f"{network_label(record['model'], backbone)}, {record['recipe']}"
     size = record["image_size"]
     known = not backbone or (recipe and recipe.image_size == size)
-    return label if known else f"{label} at {size} px"
+    told = record["recipe"] if known else f"{record['recipe']} at {size} px"
+    return f"{network_label(record['model'], backbone)} ({told})"
 
 
 def kept_gap(record: dict) -> float:

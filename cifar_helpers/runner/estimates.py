@@ -86,7 +86,7 @@ def _image_seconds(recipe: Recipe) -> tuple[float, ...]:
     if record is None:
         return (_UNKNOWN,) * phases
     ends = np.cumsum([phase["run"] for phase in record["epochs"]["phases"]])
-    seconds = np.split(np.asarray(record["history"]["seconds"]), ends[:-1])
+    seconds = np.split(results.epoch_seconds(record), ends[:-1])
     larger = (recipe.image_size / record["image_size"]) ** 2
     images = record["dataset"]["train_images"]
     return tuple(float(np.mean(each)) * larger / images for each in seconds)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cifar_helpers import files
 from cifar_helpers.runner.notebooks import literal_path
 from cifar_helpers.runner.plan import Job
 from cifar_helpers.text import first_line
@@ -153,7 +154,7 @@ def _keep(partial: Path, target: Path, reached: dict | None = None, error=None) 
         )
         notebook.cells[reached["index"]].outputs.append(output)
     nbformat.write(notebook, partial)
-    os.replace(partial, target)
+    files.move(partial, target)
 
 
 def _shows_error(notebook) -> bool:

@@ -82,7 +82,7 @@ def load_data(dataset: str, data_dir: str) -> dict[str, Any]:
         **source.as_dict(),
         "notice": source.notice(),
         "subject": entry.subject,
-        "images": len(splits.train) + len(splits.validation),
+        "images": len(splits.pool),
     }
 
 

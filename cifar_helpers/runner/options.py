@@ -230,6 +230,8 @@ class Options:
         default = option.choices[0] if option.choices else option.default
         if self.is_quick and option.quick_default is not ...:
             default = option.quick_default
+        elif name == "precision" and not self.is_quick:
+            default = None  # left out it is float32, which as an option has a name of its own
         return list(default) if isinstance(default, tuple) else default
 
     def for_notebooks(self) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def describe_reductions(options: Options, inputs: Inputs, jobs: Sequence[Job]) -
     for job in jobs:
         entry, words = models.MODELS.get(job.model or ""), []
         if entry and read and not options.train_size:
-            images = round(entry.quick_share * read.quick_train_size)
+            images = entry.quick_images(read.quick_train_size)
             words.append(f"on {images:,} training images")
             if entry.quick_batch_size:
                 words.append(f"in batches of {entry.quick_batch_size}")

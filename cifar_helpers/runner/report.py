@@ -101,11 +101,11 @@ def index_page(name: str, record: dict, found: "Results") -> str:
     environment.filters["duration"] = duration
     data = record["data"]
     return environment.from_string(_template("index")).render(
-        # Runs of the first edition hold no subject.
-        subject=data.get("subject", "CIFAR-10" if data.get("real", True) else "the toy set"),
+        subject=data.get("subject", "CIFAR-10"),
         name=name,
         run=record,
         rows=found.rows,
+        marks=results.mark_lines(found.sources),
         figure=_picture(found.sources),
         machines=found.machines,
         several=any(row["seeds"] != "1" for row in found.rows),
@@ -130,8 +130,11 @@ def _title(path: Path) -> str:
 def _command(arguments: dict) -> str:
     """The command line, without what says nothing about the results, such as which notebooks."""
     words = ["python", "run_all.py"]
+    quick = recipes.is_quick(arguments.get("epochs") or 0)
     for name, value in arguments.items():
-        if name in with_use("parameter") and value != "auto":
+        # Left out in the full study, the precision is float32.
+        says_more = value != "auto" or (name == "precision" and not quick)
+        if name in with_use("parameter") and says_more:
             value = Path(value).name if name in PATHS else value
             values = value if isinstance(value, list) else [value]
             words += ["--" + name.replace("_", "-"), *map(str, values)]

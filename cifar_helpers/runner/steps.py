@@ -47,6 +47,7 @@ def run(
         The exit status: 0 all ran; 1 a notebook failed, the disk filled up, or a check of published
         records disagreed; 2 refused; 130 interrupted.
     """
+    again = "the same command without --fresh" if options.fresh else "the same command"
     try:
         with signals_interrupt():
             return _run_steps(options, notebooks_dir, runs_dir)
@@ -57,12 +58,12 @@ def run(
         where = f" ({shown(Path(error.filename))})" if error.filename else ""
         print(
             f"run_all.py: error: the run cannot go on: {error.strerror or error}{where}. What is "
-            "finished is kept; once the cause is removed, the same command continues.",
+            f"finished is kept; once the cause is removed, {again} continues.",
             file=sys.stderr,
         )
         return FAILURE
     except KeyboardInterrupt:
-        print("Interrupted. The same command again continues.", file=sys.stderr)
+        print(f"Interrupted. {again.capitalize()} continues.", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -353,7 +354,8 @@ def _report(record: Record, jobs: Sequence[Job], *, html: bool) -> int:
         if entry["output"]:
             print(f"  see {shown(record.folder / entry['output'])}")
     if failed:
-        print("The same command again runs what failed; what is finished is skipped.")
+        without = " without --fresh" if record.content["arguments"].get("fresh") else ""
+        print(f"The same command{without} runs what failed; what is finished is skipped.")
     if html:
         print(f"Report: {shown(record.folder / 'html' / 'index.html')}")
     return FAILURE if failed else SUCCESS

@@ -70,11 +70,11 @@ def plan_trainings(
         if notebook.model is None or not notebook.trains_a_plan:
             continue
         entry, set_read = models.MODELS[notebook.model], data.DATASETS[inputs.data["dataset"]]
-        share = training.quick_share(entry.name, epochs)
+        quick = entry.quick_images(set_read.quick_train_size) if options.is_quick else 0
         settings: dict[str, Any] = {
             "dataset": set_read.name,
             "data_dir": absolute_path(options.data_dir) if set_read.takes_copy else "",
-            "train_size": options.train_size or round(share * set_read.quick_train_size),
+            "train_size": options.train_size or quick,
             "images": inputs.data.get("images", 0),
             "precision": inputs.precisions.get(entry.name, options.precision or "auto"),
             "deterministic": bool(asked.get("deterministic", False)),

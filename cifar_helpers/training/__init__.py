@@ -7,7 +7,7 @@ not trained again.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cifar_helpers.training.plans import backbone_weights, plan, prepare, quick_share
+from cifar_helpers.training.plans import backbone_weights, plan, prepare
 from cifar_helpers.training.runs import Run
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ __all__ = [
     "plan",
     "predict",
     "prepare",
-    "quick_share",
     "read_network",
     "train",
 ]

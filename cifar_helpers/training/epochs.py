@@ -8,6 +8,7 @@ import numpy as np
 
 from cifar_helpers import files
 from cifar_helpers.backend import keras
+from cifar_helpers.errors import UserError
 from cifar_helpers.training.checkpoints import misfit, read_checkpoint, write_checkpoint
 from cifar_helpers.training.progress import note_progress
 from cifar_helpers.training.runs import Run
@@ -112,7 +113,17 @@ class EpochLog(keras.callbacks.Callback):
         self.validation_started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Record the epoch, write the checkpoint, print the line."""
+        """Record the epoch, write the checkpoint, print the line.
+
+        Raises:
+            UserError: if the loss is no longer a number; the checkpoint of the epoch before stays.
+        """
+        if not math.isfinite(logs["loss"]):
+            raise UserError(
+                f"the loss of a training must stay finite; that of {self.run.recipe.model} "
+                f"{self.run.title} is {logs['loss']} in epoch {self.epochs_before + 1}. Lower "
+                "learning_rate, or give it a warmup."
+            )
         self.fit_seconds += self.validation_started - self.epoch_started
         values = {
             "accuracy": logs["accuracy"],

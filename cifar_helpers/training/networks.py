@@ -8,7 +8,7 @@ from cifar_helpers import models
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.models import backbones
-from cifar_helpers.recipes import Phase, Recipe
+from cifar_helpers.recipes import Phase, Recipe, check_model
 from cifar_helpers.text import closest, listed
 
 # Arguments of builders that recipes have fields of their own for.
@@ -23,9 +23,10 @@ def check(recipe: Recipe) -> None:
     """Refuse a recipe that says what its network has not.
 
     Raises:
-        UserError: for a field that no network without a backbone uses, or what the model's builder
-            does not take.
+        UserError: for an unknown model, a field that no network without a backbone uses, or what the
+            model's builder does not take.
     """
+    check_model(recipe.model)
     given: dict[str, Any] = {}
     if recipe.dropout is not None:
         given["dropout"] = recipe.dropout

@@ -74,12 +74,6 @@ def plan(
     return pairs
 
 
-def quick_share(model: str, epochs: int) -> float:
-    """The `quick` of `data.load`: a model's share in a quick pass, 0 where the epochs make it none."""
-    recipes.check_model(model)
-    return models.MODELS[model].quick_share if recipes.is_quick(epochs) else 0.0
-
-
 def prepare(
     model: str,
     dataset: str = "auto",
@@ -89,7 +83,7 @@ def prepare(
     epochs: int = 0,
     train_anew: bool = False,
 ) -> tuple[data.Splits, int]:
-    """The images of a notebook, and its cap on the epochs.
+    """The images of a notebook, fewer in a quick pass, and its cap on the epochs.
 
     The published records are of CIFAR-10. With other images, a notebook that was not asked to train
     would train for hours: unless told how long, it makes a quick pass.
@@ -105,15 +99,15 @@ def prepare(
     Returns:
         The images, and the epochs for `plan`.
     """
-    quick = quick_share(model, epochs)
-    splits = data.load(dataset, data_dir=data_dir, train_size=train_size, quick=quick)
-    if epochs or train_anew or splits.source.real:
-        return splits, epochs
+    recipes.check_model(model)
+    splits = data.load(dataset, data_dir=data_dir, train_size=train_size)
+    if not (epochs or train_anew or splits.source.real):
+        epochs = _UNASKED
     entry = data.dataset_by_label(splits.source.name)
-    if entry and not train_size:
-        size = round(quick_share(model, _UNASKED) * entry.quick_train_size)
+    if recipes.is_quick(epochs) and entry and not train_size:
+        size = models.MODELS[model].quick_images(entry.quick_train_size)
         splits = splits.resplit(0.1, train_size=size)
-    return splits, _UNASKED
+    return splits, epochs
 
 
 def backbone_weights(

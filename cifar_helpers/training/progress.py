@@ -20,8 +20,8 @@ def write_plan(out: str, model: str, pairs: Iterable[tuple[Recipe, int]]) -> Non
     The file holds `model`, `updated` (ISO 8601) and `trainings`, for each of them `recipe`, `seed`,
     `epochs` (at the most), `may_stop` (whether early stopping may end it before), `phases`,
     `status` ("waiting", "running" or "finished"), `epoch` (those run), `phase` (from 1),
-    `val_accuracy` (a fraction) and `seconds_per_epoch`; the last two are None until an epoch is
-    done. What workers have finished before the notebook stays finished.
+    `val_accuracy` (a fraction), None until an epoch is done, and `seconds_per_epoch`, None until one
+    of the phase is. What workers have finished before the notebook stays finished.
     """
 
     def planned(before: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -44,12 +44,14 @@ def note_progress(out: str, run: Run, status: str, phase: int) -> None:
     if not out:
         return
     recipe, history = run.recipe, run.history
-    seconds = history.get("seconds", [])[-5:]
+    accuracies = history.get("val_accuracy", [])
+    # Of this phase: an epoch of fine-tuning takes many times as long as one of the head.
+    seconds = history.get("seconds", [])[sum(run.phase_epochs[: phase - 1]) :][-5:]
     entry = _entry(recipe, run.seed) | {
         "status": status,
         "epoch": len(history.get("accuracy", [])),
         "phase": phase,
-        "val_accuracy": history["val_accuracy"][-1] if seconds else None,
+        "val_accuracy": accuracies[-1] if accuracies else None,
         "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
     }
     note_entry(out, recipe.model, entry)

@@ -61,6 +61,7 @@ def make_result(
         },
         "hardware": hardware.describe_hardware(),
         "versions": hardware.versions(),
+        "commit": hardware.commit(),
         "parameters_hash": run.parameters_hash,
         "experiment_hash": run.experiment_hash,
         "created": files.now(),

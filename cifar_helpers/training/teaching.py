@@ -10,6 +10,7 @@ arXiv:2106.05237, CVPR 2022.
 """
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -129,12 +130,24 @@ def find_teacher(recipe: Recipe, splits: data.Splits, out: str) -> Teacher | Non
             f"a taught recipe must show the views of {POLICY}; received {recipe.augmentation}."
         )
     wanted = ((MODEL, recipe.teacher, SEED), splits.source.sha256, len(splits.train))
-    result = next((each for each in results.known(out) if _trained_on(each) == wanted), None)
-    if result is None:
-        return None
-    digest, images = result.record["weights_sha256"], splits.train.images
-    answered = make_teacher(recipe.teacher, digest, images, None)
-    return answered or make_teacher(recipe.teacher, digest, images, network_of(result, out))
+    for folder in dict.fromkeys((out, teachers_folder(splits, out))):
+        for result in results.known(folder):
+            if _trained_on(result) == wanted:
+                digest, images = result.record["weights_sha256"], splits.train.images
+                answered = make_teacher(recipe.teacher, digest, images, None)
+                return answered or make_teacher(
+                    recipe.teacher, digest, images, network_of(result, folder)
+                )
+    return None
+
+
+def teachers_folder(splits: data.Splits, out: str) -> str:
+    """Where a teacher is trained for these images: in a quick pass it is no row of the run.
+
+    There each model has another number of images, and so has its teacher.
+    """
+    used = len(splits.train_indices) + len(splits.validation_indices)
+    return out if not out or used == len(splits.pool) else os.path.join(out, "teachers")
 
 
 def recorded_teacher(record: dict) -> Teacher | None:

@@ -31,6 +31,7 @@ from cifar_helpers.training.teaching import (
     find_teacher,
     make_teacher,
     recorded_teacher,
+    teachers_folder,
 )
 
 _STANDARD = 128  # images whose statistics a backbone without pretraining begins with
@@ -119,7 +120,8 @@ def train(
             if run is None:
                 run = _begun(candidates, out) or candidates[0]
                 _train(run, out, verbose)
-    elif verbose:
+                verbose = False
+    if verbose:
         print(_told_by_record(run, "Trained before"))
     note_progress(out, run, "finished", len(recipe.phases))
     return run
@@ -130,16 +132,17 @@ def _teacher(
 ) -> Teacher:
     """A student's teacher, trained first where its answers are not there.
 
-    A student of few epochs has a teacher of as few.
+    A student of few epochs has a teacher of as few, unless one trained for all of them is there.
     """
     if found := find_teacher(recipe, splits, out):
         return found
+    folder = teachers_folder(splits, out)
     ((row, seed),) = plan(MODEL, [recipe.teacher], seeds=[SEED], epochs=recipe.epochs)
     run = train(
         row,
         splits,
         seed=seed,
-        out=out,
+        out=folder,
         deterministic=deterministic,
         verbose=verbose,
     )
@@ -151,7 +154,7 @@ def _teacher(
     if made is None:
         raise UserError(
             f"the teacher {MODEL} {run.title} must answer; its record is there, but its network is "
-            f"not. Remove results/{MODEL}/{row.name}/seed{seed}.json from {out} to train it again."
+            f"not. Remove results/{MODEL}/{row.name}/seed{seed}.json from {folder} to train it again."
         )
     return made
 
@@ -279,6 +282,7 @@ def _train(run: Run, out: str, verbose: bool) -> None:
     run.images_per_second = log.images_per_second
     if out:
         evaluate(run, out=out)
+    run.splits = replace(run.splits)  # without the images gathered for this training
 
 
 def _resize(run: Run, size: int) -> None:
