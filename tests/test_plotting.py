@@ -639,8 +639,6 @@ def test_estimated_costs_are_hollow():
     known, estimated = plotting.cost_accuracy(rows, x_label="cost").axes[0].collections
     assert len(known.get_facecolor()) == 2 and len(estimated.get_facecolor()) == 0
     np.testing.assert_allclose(estimated.get_offsets(), [rows.loc[1, ["x", "accuracy"]].tolist()])
-    shade = plotting.color("vgg10", "improved")
-    assert colors.to_hex(estimated.get_edgecolor()[0]) == colors.to_hex(shade)
 
 
 def test_cost_axis_is_labelled_in_plain_numbers():

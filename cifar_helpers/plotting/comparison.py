@@ -84,8 +84,7 @@ def cost_accuracy(rows: pd.DataFrame, *, x_label: str) -> Figure:
     shades = np.array(_shades(rows))
     for estimate, part in rows.groupby(rows["estimate"].to_numpy(bool)):
         own = shades[rows["estimate"].to_numpy(bool) == estimate]
-        dots = _DOTS | ({"edgecolors": own, "linewidths": 1.8} if estimate else {})
-        axes.scatter(part["x"], part["accuracy"], c="none" if estimate else own, **dots)
+        axes.scatter(part["x"], part["accuracy"], c="none" if estimate else own, **_DOTS)
     axes.set(xscale="log", xlabel=x_label, ylabel="test accuracy")
     axes.margins(x=0.2, y=0.15)
     wide = rows["x"].max() > 4 * rows["x"].min()

@@ -46,6 +46,7 @@ def agreement(matrix: npt.ArrayLike, names: Sequence[str]) -> Figure:
     norm = colors.Normalize(np.nanmin(values) - 1e-9, np.nanmax(values) + 0.02)
     axes = figure.subplots()
     _draw(axes, values, 100 * values, style.wrapped(names, 40), style.wrapped(names), norm)
+    axes.grid(False)  # which would show on the diagonal
     axes.xaxis.tick_top()
     axes.set_title("Images with the same prediction (%)", pad=10)
     figure.alt_text = alt_text.agreement(matrix, names)
