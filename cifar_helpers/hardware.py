@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -94,16 +94,20 @@ def commit(folder: Path = Path(__file__).parent) -> str:
 
     "" where the package is in no checkout, or Git is not there.
     """
-    git = ["git", "-C", str(folder)]
+    # Variables, as of a hook, would name another repository.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    ask = partial(
+        subprocess.run, env=variables, capture_output=True, text=True, check=True, timeout=30
+    )
+    git = ["git", "--no-optional-locks", "-C", str(folder)]
     try:
         # Of these files: a package that is installed in somebody's checkout is not that checkout's.
-        told = [
-            subprocess.run([*git, *words, "--", "."], capture_output=True, text=True, check=True)
+        last, changes = (
+            ask([*git, *words, "--", "."]).stdout.strip()
             for words in (["log", "-1", "--format=%H"], ["status", "--porcelain"])
-        ]
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
-    last, changes = (each.stdout.strip() for each in told)
     return f"{last}+changes" if last and changes else last
 
 

@@ -7,6 +7,7 @@ Without `--run` the best of the published networks that come with the checkout a
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,10 +62,12 @@ def load_model(out: str | os.PathLike, model: str, recipe: str, seed: int = 0) -
     recipes.check_model(model)
     path = results.model_path(out, model, recipe, seed)
     if not path.exists():
+        folder = user_path(out)
+        where = f" --out {shlex.quote(str(out))}" if (folder / "run.json").exists() else ""
         raise UserError(
             f"the network of {model}, recipe {recipe}, seed {seed} must be in {path.parent}; it has "
             f"no {path.name}. Train it: python run_all.py --notebooks {models.MODELS[model].number} "
-            f"--recipes {recipe} --seeds {seed} --out {out}."
+            f"--recipes {recipe} --seeds {seed}{where}."
         )
     from cifar_helpers.training import read_network
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
-from cifar_helpers import models
 from cifar_helpers.errors import UserError
 from cifar_helpers.recipe import (
     PRECISIONS,
@@ -416,7 +415,7 @@ def check_model(model: str) -> None:
     Raises:
         UserError: it names what was probably meant.
     """
-    known = list(models.MODELS)
+    known = list(dict.fromkeys(row.model for row in RECIPES))
     if model not in known:
         raise UserError(
             f"model must be one of {listed(known)}; received {model!r}.{closest(str(model), known)}"

@@ -100,7 +100,7 @@ def test_a_signal_ends_the_kernel_and_the_command_continues(sleepy, environment,
     assert process.returncode == 130
     running_then, ended = (
         "01_sleeps was running.\n",
-        "Interrupted. The same command continues.",
+        "Interrupted. The same command again continues.",
     )
     if name == "SIGHUP":
         # A terminal that closes also ends Python's own helper processes, whose complaints may

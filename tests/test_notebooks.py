@@ -187,7 +187,7 @@ def test_a_small_copy_is_quiet(executed, name):
 def test_running_again_gives_the_same_tables_and_sentences(executed):
     """Nbval runs the copies once more and compares the cells that are computed from records.
 
-    As one notebook, whose kernel imports TensorFlow once; 2 and 3 compute what 1 does.
+    As one notebook, whose kernel imports TensorFlow once; what 2 and 3 compute from records, 1 does too.
     """
     chosen = [path for path in NOTEBOOKS if path.name[:2] not in ("02", "03")]
     whole, *others = [nbformat.read(executed / path.name, as_version=4) for path in chosen]

@@ -199,7 +199,11 @@ def test_the_guide_for_contributors_names_the_fields_that_an_entry_needs(room, n
 # What a record says of the sources
 
 
-def test_a_commit_is_that_of_the_sources_alone(tmp_path):
+@pytest.mark.skipif(not shutil.which("git"), reason="needs Git")
+def test_a_commit_is_that_of_the_sources_alone(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     names = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
 
     def git(*words):

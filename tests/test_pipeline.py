@@ -772,6 +772,9 @@ def test_a_training_that_stopped_early_is_not_shown_through_the_next_one(tmp_pat
 def test_no_time_is_foretold_for_epochs_of_another_kind(tmp_path, phase, left):
     shown = _seen(tmp_path, _row("base", "running", 10, phase=phase, phases=2))
     assert shown.partition("50.0 %")[2] == left
+    # At the beginning of a phase, not by the epochs of another training either.
+    begun = _row("improved", "running", 10, phase=2, phases=2, seconds_per_epoch=None)
+    assert "left" not in _seen(tmp_path, _row("base", "finished", 20), begun)
 
 
 def test_plain_display_prints_changes_only(capsys):

@@ -91,7 +91,6 @@ def comparison_rows():
             "reference": [0.6747, np.nan, 0.9042],
             "reference_backbone": ["", "", "efficientnetv2b0"],
             "x": [90.0, 700.0, 2400.0],
-            "estimate": False,
         }
     )
 
@@ -560,7 +559,7 @@ def test_dashboard_has_four_panels_and_says_which_model_it_is(record):
     ):
         assert title.startswith(start)
     accuracy = record["test"]["accuracy"]
-    name = "ResNet-20, improved, seed 2"
+    name = "ResNet-20 (improved), seed 2"
     assert f"{name}: {100 * accuracy:.1f} % test accuracy" in figure.get_suptitle()
     assert "95 % interval over test images" in figure.get_suptitle()
 
@@ -617,7 +616,6 @@ def test_labels_of_cost_and_accuracy_do_not_overlap(x):
             "label": [f"{entry.label}, {n}" for n in (1, 2) for entry in models.MODELS.values()],
             "accuracy": [0.68, 0.82, 0.88, 0.90, 0.79, 0.86, 0.91, 0.96],
             "x": x,
-            "estimate": False,
         }
     )
     figure = plotting.cost_accuracy(rows, x_label="training time (seconds)")
@@ -632,13 +630,6 @@ def test_cost_and_accuracy_are_where_the_rows_say():
     rows = comparison_rows()
     dots = plotting.cost_accuracy(rows, x_label="cost").axes[0].collections[0]
     np.testing.assert_allclose(dots.get_offsets(), rows[["x", "accuracy"]])
-
-
-def test_estimated_costs_are_hollow():
-    rows = comparison_rows().assign(estimate=[False, True, False])
-    known, estimated = plotting.cost_accuracy(rows, x_label="cost").axes[0].collections
-    assert len(known.get_facecolor()) == 2 and len(estimated.get_facecolor()) == 0
-    np.testing.assert_allclose(estimated.get_offsets(), [rows.loc[1, ["x", "accuracy"]].tolist()])
 
 
 def test_cost_axis_is_labelled_in_plain_numbers():

@@ -1,4 +1,6 @@
 import os
+import re
+import shlex
 import subprocess
 import sys
 
@@ -49,8 +51,11 @@ def test_a_network_loads_without_any_other_import(run_with_network):
 
 
 def test_a_network_that_the_run_does_not_hold_is_refused_by_name(tmp_path):
-    words = "--notebooks 02 --recipes base --seeds 1 --out"
+    words = r"--notebooks 02 --recipes base --seeds 1\."
     with pytest.raises(UserError, match=f"it has no vgg10-base-seed1.keras. Train it: .*{words}"):
+        predict.load_model(tmp_path, "vgg10", "base", seed=1)
+    (tmp_path / "run.json").touch()
+    with pytest.raises(UserError, match=f"--seeds 1 --out {re.escape(shlex.quote(str(tmp_path)))}"):
         predict.load_model(tmp_path, "vgg10", "base", seed=1)
     with pytest.raises(UserError, match="received 'vgg'. Did you mean vgg10"):
         predict.load_model(tmp_path, "vgg", "base")

@@ -164,6 +164,21 @@ def test_a_table_that_was_lost_is_computed_from_the_network(taught, splits):
     )
 
 
+def test_a_teacher_of_other_images_keeps_its_place(taught, splits, tmp_path):
+    _, teacher, _ = taught
+    assert teaching.find_teacher(STUDENT, teacher.splits, str(tmp_path)) is None
+    fewer = teacher.splits.resplit(0.1, train_size=40)
+    for each in (fewer, teacher.splits):
+        about = teacher.result.record["dataset"] | {"train_images": len(each.train)}
+        record = teacher.result.record | {"dataset": about, "parameters_hash": str(len(each.train))}
+        folder = teaching.teachers_folder(each, str(tmp_path))
+        results.save_result(replace(teacher.result, record=record), folder)
+    for each in (fewer, teacher.splits):
+        (found,) = results.load_results(teaching.teachers_folder(each, str(tmp_path)))
+        assert found.record["dataset"]["train_images"] == len(each.train)
+    assert teaching.find_teacher(STUDENT, teacher.splits, str(tmp_path)).table.shape[1] == 64
+
+
 @pytest.mark.parametrize("kept", ["in a folder", "on no disk"])
 def test_a_teacher_that_is_not_there_is_trained_first(splits, tmp_path, monkeypatch, kept):
     # It is asked for by name, and trained for as few epochs as its student.
@@ -176,7 +191,7 @@ def test_a_teacher_that_is_not_there_is_trained_first(splits, tmp_path, monkeypa
     if out:
         # On a part of the images a teacher is no row of the run.
         assert [each.record["model"] for each in results.load_results(out)] == ["baseline_cnn"]
-        (teacher,) = results.load_results(out / "teachers")
+        (teacher,) = results.load_results(out / "teachers" / "64")
         assert teacher.record["epochs"]["run"] == 6 == 2 * STUDENT.epochs
         assert teacher.record["weights_sha256"] == student.teacher.weights_sha256
         assert _train(STUDENT, splits, out).result.record == student.result.record
@@ -186,7 +201,7 @@ def test_a_teacher_without_answers_and_network_is_not_trained_over(
     taught, splits, tmp_path, monkeypatch
 ):
     _, teacher, _ = taught
-    results.save_result(teacher.result, tmp_path / "teachers")  # its record alone
+    results.save_result(teacher.result, tmp_path / "teachers" / "64")  # its record alone
     cache.clear()
     monkeypatch.setattr(recipes, "RECIPES", (replace(TEACHER, backbone="tiny"),))
     with pytest.raises(UserError, match="Remove results/transfer/improved/seed0.json"):
@@ -196,7 +211,7 @@ def test_a_teacher_without_answers_and_network_is_not_trained_over(
 def test_on_all_images_a_teacher_is_a_row_of_the_run(splits):
     whole = splits.resplit(0.1)
     assert teaching.teachers_folder(whole, "run") == "run"
-    assert teaching.teachers_folder(splits, "run") == os.path.join("run", "teachers")
+    assert teaching.teachers_folder(splits, "run") == os.path.join("run", "teachers", "64")
     assert teaching.teachers_folder(splits, "") == ""
 
 

@@ -406,6 +406,16 @@ def test_fine_tuning_trains_all_else_that_is_opened(fine_tuned):
     assert not [name for name, old, new in trained if np.array_equal(old, new)]
 
 
+def test_auto_takes_a_record_in_bfloat16(toy_splits, tmp_path):
+    options = {"seed": 0, "out": str(tmp_path), "verbose": False}
+    # Few steps and images: where bfloat16 is emulated it is eleven times slower.
+    recipe, splits = TINY.capped(1), replace(toy_splits, test=toy_splits.test.take(np.arange(20)))
+    made = training.train(recipe, splits, precision="bfloat16", **options)
+    assert made.precision == "mixed_bfloat16" == made.result.record["precision"]
+    found = training.train(recipe, splits, precision="auto", **options)
+    assert found.model is None and found.result.record == made.result.record
+
+
 @pytest.mark.parametrize("place", ["float32", "mixed_bfloat16"])
 def test_auto_takes_the_record_that_has_the_rows_place(toy_splits, tmp_path, place):
     """Not one of the other precision whose place it has taken, whichever is faster here."""

@@ -36,6 +36,7 @@ def train(recipe: Recipe, splits: data.Splits, out: Path, *, interrupted: bool) 
         epochs.EpochLog.on_epoch_end = interrupt
     try:
         training.train(recipe, splits, **options)
+        assert not interrupted
     except Interrupted:
         epochs.EpochLog.on_epoch_end = finish
         training.train(recipe, splits, **options)

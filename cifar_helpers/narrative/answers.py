@@ -75,7 +75,11 @@ def _same_start(before: list[Result], after: list[Result]) -> str:
         seed: sum(itertools.accumulate(map(operator.eq, first[seed], second[seed]), operator.and_))
         for seed in sorted(set(first) & set(second))
     }
-    told = [f"epoch {epochs} (seed {seed})" for seed, epochs in alike.items() if epochs]
+    told = [
+        f"epoch {epochs} (seed {seed})"
+        for seed, epochs in alike.items()
+        if 0 < epochs < max(len(first[seed]), len(second[seed]))
+    ]
     return f" Until {listed(told)} the two are one and the same training run." if told else ""
 
 
@@ -313,23 +317,29 @@ def _decided_by_recipes(groups: list[list[Result]], chosen: list[list[Result]]) 
     moved = []
     for best in chosen:
         record = best[0].record
-        rows = [each for each in groups if each[0].record["model"] == record["model"]]
-        if len(rows) > 1:
-            worst = min(rows, key=_mean)
-            gain = 100 * (_mean(best) - _mean(worst))
+        network = (record["model"], results.backbone_of(record))
+        rows = [
+            each
+            for each in groups
+            if (each[0].record["model"], results.backbone_of(each[0].record)) == network
+        ]
+        worst = min(rows, key=_mean)
+        gain = 100 * (_mean(best) - _mean(worst))
+        if gain > 0:
             first, last = worst[0].record, record
             amounts = (
                 (first["epochs"]["requested"], last["epochs"]["requested"], "epochs"),
                 (first["image_size"], last["image_size"], "pixels"),
             )
             told = [f"{then} and {now} {unit}" for then, now, unit in amounts if then != now]
-            label = models.network_label(record["model"], results.backbone_of(record))
-            moved.append(f"{label} {gain:.1f}{f' ({listed(told)})' if told else ''}")
+            moved.append(
+                f"{models.network_label(*network)} {gain:.1f}{f' ({listed(told)})' if told else ''}"
+            )
     if not moved:
         return ""
     return (
         "From a network's weakest row to its best, test accuracy rises by these points: "
-        f"{'; '.join(moved)}. The recipes of two rows differ in several settings."
+        f"{'; '.join(moved)}. The recipes of two rows may differ in several settings."
     )
 
 

@@ -132,15 +132,16 @@ def class_table(chosen: list[Result]) -> pd.DataFrame:
 
 
 def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
-    """The numbers of the results table with `x`, the cost, and `estimate`, for `plotting.cost_accuracy`.
+    """The numbers of the results table and `x`, the cost, for `plotting.cost_accuracy`.
 
-    The cost is "multiply_adds", in millions per image, or "seconds" of training, in minutes, some of
-    which are estimates.
+    The cost is "multiply_adds", in millions per image, or "seconds" of training, in minutes, where
+    labels mark estimates.
     """
     table = results.results_table(found)
-    estimate = (cost == "seconds") & table["time"].str.startswith("≈")
+    estimated = (cost == "seconds") & table["time"].str.startswith("≈")
     return table.assign(
-        x=table[cost] / {"multiply_adds": 1e6, "seconds": 60}[cost], estimate=estimate
+        x=table[cost] / {"multiply_adds": 1e6, "seconds": 60}[cost],
+        label=table["label"].where(~estimated, "≈ " + table["label"]),
     )
 
 

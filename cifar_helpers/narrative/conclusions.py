@@ -14,8 +14,6 @@ from cifar_helpers.text import DASH, percent, points, points_interval
 
 ANIMALS = frozenset({"bird", "cat", "deer", "dog", "frog", "horse"})
 VEHICLES = frozenset({"airplane", "automobile", "ship", "truck"})
-# The columns of `results.effects` that notes name.
-_NOTED = ("test", "low", "high", "loss", "loss_low", "loss_high", "base_gap")
 
 
 class Claim(NamedTuple):
@@ -28,7 +26,7 @@ class Claim(NamedTuple):
         claims_more: whether by the claim the ablation's figure is the larger one.
         figure: "test", accuracy, or "spread", as of `results.late_spread`.
         note: what else to know of the ablation, "" for nothing; a column of `results.effects` in
-            braces stands for its value, with one decimal.
+            braces stands for its value. Left out where one is not known.
     """
 
     words: str
@@ -160,9 +158,11 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     words += f"{figure}; {seeds}, {row['epochs']} epochs, {row['train_images']:,} images"
     if row["same_training"]:
         return Measured(f"{words}: too few for the change to act")
-    if claim.note and row["seeds"] > 1:
-        told = {each: points(row[each]) for each in _NOTED}
-        words += f"; {claim.note.format_map(told)}"
+    told = {each: points(row[each]) for each in ("test", "low", "high", "base_gap")}
+    told |= {each: _signed(row[each]) for each in ("loss", "loss_low", "loss_high")}
+    note = claim.note.format_map(told)
+    if note and "nan" not in note:  # as of intervals of one seed
+        words += f"; {note}"
     if row["stopped"]:
         words += f"; the changed training runs ended early, after {row['stopped']} epochs"
     if claim.figure == "spread":
@@ -170,6 +170,10 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     else:
         value, low, high = row["test"], row["images_low"], row["images_high"]
     return Measured(words, value, None if np.isnan(low) else (low, high))
+
+
+def _signed(loss: float) -> str:
+    return f"{loss:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _mistakes(result: Result) -> np.ndarray:

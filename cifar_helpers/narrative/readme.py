@@ -51,8 +51,8 @@ def _headline(found: list[Result]) -> list[str]:
     lacking = [models.model_label(row.model) for row in best if (row.model, row.name) not in have]
     if lacking:
         lines.append(
-            f"The recipes *best* of {listed(lacking)}, found by searches on validation images, have no "
-            "records yet."
+            f"Without records yet: the recipe *best*, found by searches on validation images, of "
+            f"{listed(lacking)}."
         )
     return lines
 
@@ -65,12 +65,14 @@ def _single_changes(effects: pd.DataFrame) -> str:
     clear = clear_effects(several)
     if clear.empty:
         return ""
-    names = dict.fromkeys(zip(several["model"], several["backbone"], strict=True))
+    by_network = several.groupby(["model", "backbone"], sort=False).size()
+    clear_of = clear.groupby(["model", "backbone"]).size()
     shares = [
-        f"{models.network_label(*name)} {sum(clear['model'] == name[0])} of {sum(several['model'] == name[0])}"
-        for name in names
+        f"{models.network_label(*network)} {clear_of.get(network, 0)} of {size}"
+        for network, size in by_network.items()
     ]
     rest = {
+        "had one seed": sum((effects["seeds"] == 1) & ~effects["same_training"]),
         "never acted": sum(effects["same_training"]),
         "have no records yet": sum(
             len(untested(model, effects[effects["model"] == model])) for model in models.MODELS

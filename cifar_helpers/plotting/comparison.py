@@ -75,16 +75,13 @@ def cost_accuracy(rows: pd.DataFrame, *, x_label: str) -> Figure:
     """Test accuracy against a cost on a logarithmic axis, a labelled dot a row.
 
     Args:
-        rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `x`, the cost,
-            above 0, and `estimate`, whether it is one, which is drawn hollow.
+        rows: columns `model`, `recipe`, `label` (what readers see), `accuracy` and `x`, the cost,
+            above 0.
         x_label: what the cost is, with its unit.
     """
     figure = style.new_figure(style.WIDTH, 4.8)
     axes = figure.subplots()
-    shades = np.array(_shades(rows))
-    for estimate, part in rows.groupby(rows["estimate"].to_numpy(bool)):
-        own = shades[rows["estimate"].to_numpy(bool) == estimate]
-        axes.scatter(part["x"], part["accuracy"], c="none" if estimate else own, **_DOTS)
+    axes.scatter(rows["x"], rows["accuracy"], c=_shades(rows), **_DOTS)
     axes.set(xscale="log", xlabel=x_label, ylabel="test accuracy")
     axes.margins(x=0.2, y=0.15)
     wide = rows["x"].max() > 4 * rows["x"].min()

@@ -25,7 +25,7 @@ def dashboard(record: Mapping[str, Any]) -> Figure:
     accuracy, (low, high) = record["test"]["accuracy"], record["test_accuracy_interval"]
     network = models.network_label(record["model"], backbone_of(record))
     figure.suptitle(
-        f"{network}, {record['recipe']}, seed {record['seed']}: "
+        f"{network} ({record['recipe']}), seed {record['seed']}: "
         f"{percent(accuracy)} test accuracy\n"
         f"(95 % interval over test images {100 * low:.1f} to {100 * high:.1f})"
     )

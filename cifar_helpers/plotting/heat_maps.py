@@ -43,7 +43,7 @@ def agreement(matrix: npt.ArrayLike, names: Sequence[str]) -> Figure:
     figure = style.new_figure(min(style.WIDTH, 2.8 + 1.1 * len(names)), 1.6 + 0.55 * len(names))
     # Every model agrees with itself: the diagonal would take most of the colours.
     values = np.where(np.eye(len(values), dtype=bool), np.nan, values)
-    norm = colors.Normalize(np.nanmin(values) - 1e-9, np.nanmax(values) + 0.02)
+    norm = colors.Normalize(np.nanmin(values) - 0.02, np.nanmax(values) + 0.02)
     axes = figure.subplots()
     _draw(axes, values, 100 * values, style.wrapped(names, 40), style.wrapped(names), norm)
     axes.grid(False)  # which would show on the diagonal

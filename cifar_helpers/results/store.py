@@ -251,16 +251,14 @@ def find_result(
     with its network. A damaged one is moved to the folder `earlier`.
     """
     place = _Place(user_path(out), recipe.model, recipe.name, seed)
-    if not place.record.parent.exists():
-        return None
-    with _held(place):
-        found = _read_wanted(place, wanted)
-        for each in () if found else wanted:
-            if found := _read_wanted(place.named(each), (each,)):
+    found = _read_wanted(place, wanted)
+    for each in () if found else wanted:
+        if found := _read_wanted(place.named(each), (each,)):
+            with _held(place):
                 _make_room(place, each)
                 place.named(each).move(place)
-                print("Its record was kept in earlier/ and is used again.")
-                break
+            print("Its record was kept in earlier/ and is used again.")
+            break
     return found
 
 

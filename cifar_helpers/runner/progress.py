@@ -115,7 +115,8 @@ def _seconds_left(rows: list[dict[str, Any]], at: int) -> float | None:
     # An epoch of fine-tuning takes many times as long as one of the head: nothing is known of
     # those to come.
     phases = row["phases"] - (row["phase"] or 1) + sum(each["phases"] - 1 for each in to_come)
-    if not known or phases:
+    begun = row["epoch"] and not row.get("seconds_per_epoch")  # a phase, of which none is done
+    if not known or phases or begun:
         return None
     return known[-1] * (row["epochs"] - row["epoch"] + sum(each["epochs"] for each in to_come))
 

@@ -47,7 +47,8 @@ def run(
         The exit status: 0 all ran; 1 a notebook failed, the disk filled up, or a check of published
         records disagreed; 2 refused; 130 interrupted.
     """
-    again = "the same command without --fresh" if options.fresh else "the same command"
+    # What is there may also be the run that was to be replaced.
+    again = "without --fresh, the same command" if options.fresh else "the same command again"
     try:
         with signals_interrupt():
             return _run_steps(options, notebooks_dir, runs_dir)
@@ -355,7 +356,7 @@ def _report(record: Record, jobs: Sequence[Job], *, html: bool) -> int:
             print(f"  see {shown(record.folder / entry['output'])}")
     if failed:
         without = " without --fresh" if record.content["arguments"].get("fresh") else ""
-        print(f"The same command{without} runs what failed; what is finished is skipped.")
+        print(f"The same command again{without} runs what failed; what is finished is skipped.")
     if html:
         print(f"Report: {shown(record.folder / 'html' / 'index.html')}")
     return FAILURE if failed else SUCCESS

@@ -118,12 +118,13 @@ class EpochLog(keras.callbacks.Callback):
         Raises:
             UserError: if the loss is no longer a number; the checkpoint of the epoch before stays.
         """
-        if not math.isfinite(logs["loss"]):
-            raise UserError(
-                f"the loss of a training must stay finite; that of {self.run.recipe.model} "
-                f"{self.run.title} is {logs['loss']} in epoch {self.epochs_before + 1}. Lower "
-                "learning_rate, or give it a warmup."
-            )
+        for name in ("loss", "val_cross_entropy"):
+            if not math.isfinite(logs[name]):
+                raise UserError(
+                    f"the loss of a training must stay finite; that of {self.run.recipe.model} "
+                    f"{self.run.title} is {logs[name]} in epoch {self.epochs_before + 1}. Lower "
+                    "learning_rate, or give it a warmup."
+                )
         self.fit_seconds += self.validation_started - self.epoch_started
         values = {
             "accuracy": logs["accuracy"],

@@ -8,7 +8,7 @@ from cifar_helpers import models
 from cifar_helpers.backend import keras
 from cifar_helpers.errors import UserError
 from cifar_helpers.models import backbones
-from cifar_helpers.recipes import Phase, Recipe, check_model
+from cifar_helpers.recipes import Phase, Recipe
 from cifar_helpers.text import closest, listed
 
 # Arguments of builders that recipes have fields of their own for.
@@ -26,7 +26,11 @@ def check(recipe: Recipe) -> None:
         UserError: for an unknown model, a field that no network without a backbone uses, or what the
             model's builder does not take.
     """
-    check_model(recipe.model)
+    if recipe.model not in models.MODELS:
+        raise UserError(
+            f"model must be one of {listed(models.MODELS)}; received {recipe.model!r}."
+            f"{closest(recipe.model, models.MODELS)}"
+        )
     given: dict[str, Any] = {}
     if recipe.dropout is not None:
         given["dropout"] = recipe.dropout

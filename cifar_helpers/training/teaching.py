@@ -130,24 +130,27 @@ def find_teacher(recipe: Recipe, splits: data.Splits, out: str) -> Teacher | Non
             f"a taught recipe must show the views of {POLICY}; received {recipe.augmentation}."
         )
     wanted = ((MODEL, recipe.teacher, SEED), splits.source.sha256, len(splits.train))
-    for folder in dict.fromkeys((out, teachers_folder(splits, out))):
+    for folder in dict.fromkeys((teachers_folder(splits, out), out)):
         for result in results.known(folder):
-            if _trained_on(result) == wanted:
-                digest, images = result.record["weights_sha256"], splits.train.images
-                answered = make_teacher(recipe.teacher, digest, images, None)
-                return answered or make_teacher(
-                    recipe.teacher, digest, images, network_of(result, folder)
-                )
+            if _trained_on(result) != wanted:
+                continue
+            make = partial(
+                make_teacher, recipe.teacher, result.record["weights_sha256"], splits.train.images
+            )
+            if found := make(None) or make(network_of(result, folder)):
+                return found
     return None
 
 
 def teachers_folder(splits: data.Splits, out: str) -> str:
-    """Where a teacher is trained for these images: in a quick pass it is no row of the run.
+    """Where a teacher is trained for these images: on a part of them it is no row of the run.
 
-    There each model has another number of images, and so has its teacher.
+    In a quick pass each model has another number of images, and so has its teacher.
     """
     used = len(splits.train_indices) + len(splits.validation_indices)
-    return out if not out or used == len(splits.pool) else os.path.join(out, "teachers")
+    if not out or used == len(splits.pool):
+        return out
+    return os.path.join(out, "teachers", str(len(splits.train_indices)))
 
 
 def recorded_teacher(record: dict) -> Teacher | None:

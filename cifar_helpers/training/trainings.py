@@ -114,14 +114,15 @@ def train(
         earlier = [make(precision=policy, earlier_rule=True) for policy in allowed]
         run = _recorded(earlier, out)
         _tell_of_earlier_rule(run, None if _begun(candidates, out) else _begun(earlier, out), out)
+    found = run is not None
     if run is None:
         with _one_at_a_time(candidates[0], out):
             run = _recorded(candidates, out)  # by a process that was waited for
+            found = run is not None
             if run is None:
                 run = _begun(candidates, out) or candidates[0]
                 _train(run, out, verbose)
-                verbose = False
-    if verbose:
+    if found and verbose:
         print(_told_by_record(run, "Trained before"))
     note_progress(out, run, "finished", len(recipe.phases))
     return run
@@ -264,6 +265,7 @@ def _told_by_record(run: Run, origin: str) -> str:
 def _train(run: Run, out: str, verbose: bool) -> None:
     """Train what is not trained yet, then evaluate and record it if there is a folder."""
     recipe, classes = run.recipe, len(run.splits.class_names)
+    hardware.commit()  # kept for the record: by its end the checkout may be another
     set_seed(run.seed, deterministic=run.deterministic)
     run.model = build(recipe, run.backbone, classes=classes, precision=run.precision)
     if not recipe.pretrained:
