@@ -381,8 +381,8 @@ def test_every_model_trains_with_deterministic_kernels(deterministic):
         assert 0 < loss < 10
 
 
-@pytest.fixture(scope="module")
-def fine_tuned(deterministic):
+@pytest.fixture
+def fine_tuned(deterministic, tiny_backbone):
     """The weights of a backbone before training, and after its two phases."""
     before = training.build(_improved("transfer"), find_backbone(""))
     after = predict.load_model(deterministic.folder, "transfer", "improved", seed=0)
