@@ -96,7 +96,10 @@ def test_the_headline_names_the_single_changes_that_move_accuracy():
     assert (
         told.startswith("3 changes of a recipe") and "In 2 of them (VGG-10 2 of 3) the 95" in told
     )
-    assert re.search(r"unchanged one \(of the others listed, \d+ have no records yet\)\. In", told)
+    assert re.search(
+        r"unchanged one \(of the others listed, 1 had one seed, \d+ have no records yet\)\. In",
+        told,
+    )
     assert (
         "each network, in points: VGG-10 (base, 10 epochs a phase, 20,000 images): less −2.0."
         in told

@@ -66,11 +66,10 @@ def _step(before: list[Result], after: list[Result]) -> str:
 
 def _same_start(before: list[Result], after: list[Result]) -> str:
     """Until when trainings of two rows with the same seed went alike, so that one change came later."""
-    losses = (
+    first, second = (
         {each.record["seed"]: each.record["history"]["loss"] for each in group}
         for group in (before, after)
     )
-    first, second = losses
     alike = {
         seed: sum(itertools.accumulate(map(operator.eq, first[seed], second[seed]), operator.and_))
         for seed in sorted(set(first) & set(second))
