@@ -12,7 +12,7 @@ import papermill
 import pytest
 from tiny_study import ROOT, TinyStudy, is_gone
 
-from cifar_helpers import recipes, results, text
+from cifar_helpers import models, recipes, results, text
 from cifar_helpers.errors import UserError, WeightsError
 from cifar_helpers.runner import inputs, notebooks, plan, progress, record, report, run, steps
 from cifar_helpers.runner.inputs import Inputs
@@ -679,6 +679,20 @@ def test_threads_are_shared_between_workers(monkeypatch):
     assert plan.kernel_environment(3, shared=True)["OMP_NUM_THREADS"] == "2"
     assert "OMP_NUM_THREADS" not in plan.kernel_environment(1, shared=True)
     assert "OMP_NUM_THREADS" not in plan.kernel_environment(3, shared=False)
+
+
+def test_a_teacher_stands_on_the_runs_backbone(study, monkeypatch):
+    """Also where no notebook that runs has the parameter."""
+    seen = {}
+
+    def make_plan(notebooks, options, inputs, folder, environment):
+        seen.update(environment)
+        raise UserError("enough")
+
+    monkeypatch.setattr(steps, "make_plan", make_plan)
+    study.add("02_records", "records_its_parameters")
+    assert study.run("--backbone", "efficientnet-lite0") == 2
+    assert seen[models.BACKBONE_VARIABLE] == "efficientnet-lite0"
 
 
 def test_folders_of_the_environment_are_the_same_in_the_kernels(tmp_path, monkeypatch):

@@ -499,8 +499,12 @@ def test_one_epoch_of_the_head_computes_of_each_image_the_view_that_it_shows(toy
 
 @pytest.mark.parametrize(
     ("own", "given", "looked_for"),
-    [("tiny", ("other", "other"), ["tiny"]), ("", (None, "tiny"), ["auto", "tiny"])],
-    ids=["its own, once", "the run's, never random ones"],
+    [
+        ("tiny", ("other", "other"), ["tiny"]),
+        ("", (None, "tiny"), ["auto", "tiny"]),
+        ("", ("of the variable",), ["tiny"]),
+    ],
+    ids=["its own, once", "the run's, never random ones", "the runner's"],
 )
 def test_a_recipe_gets_the_weights_of_its_backbone(own, given, looked_for, toy_splits, monkeypatch):
     found = []
@@ -514,6 +518,9 @@ def test_a_recipe_gets_the_weights_of_its_backbone(own, given, looked_for, toy_s
     head_alone = (replace(TRANSFER.phases[0], epochs=1),)
     recipe = replace(TRANSFER, backbone=own, phases=head_alone)
     for weights in given:
+        if weights == "of the variable":
+            weights = None
+            monkeypatch.setenv(models.BACKBONE_VARIABLE, "tiny")
         run = training.train(recipe, toy_splits, seed=0, weights=weights, verbose=False, **FAST)
         assert run.backbone == find_backbone("")
     assert found == looked_for

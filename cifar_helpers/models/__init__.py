@@ -13,6 +13,7 @@ import types
 from typing import Any
 
 from cifar_helpers.models.table import (
+    BACKBONE_VARIABLE,
     BACKBONES,
     MODELS,
     Backbone,
@@ -31,6 +32,7 @@ _FUNCTIONS = {
 
 __all__ = [
     "BACKBONES",
+    "BACKBONE_VARIABLE",
     "MODELS",
     "Backbone",
     "Model",

@@ -6,6 +6,9 @@ Plain data, without Keras: what an entry names as "module:function" is imported 
 from dataclasses import dataclass
 from typing import Any
 
+# Names a run's backbone to the processes that train, of which some have no parameter for it.
+BACKBONE_VARIABLE = "CIFAR_HELPERS_BACKBONE"
+
 
 @dataclass(frozen=True)
 class Model:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cifar_helpers import files
 from cifar_helpers.errors import UserError
+from cifar_helpers.models import BACKBONE_VARIABLE
 from cifar_helpers.runner import progress
 from cifar_helpers.runner.estimates import seconds_left
 from cifar_helpers.runner.execution import execute_notebook
@@ -86,6 +87,7 @@ def _run_steps(options: Options, notebooks_dir: Path, runs_dir: Path) -> int:
         find_weights(options, notebooks, backbone),
         find_precisions(options, notebooks, folder, precisions, environment),
     )
+    environment[BACKBONE_VARIABLE] = inputs.backbone or options.backbone or backbone
     jobs = make_plan(notebooks, options, inputs, folder, environment)
     trainings = plan_trainings(notebooks, options, inputs)
     with (

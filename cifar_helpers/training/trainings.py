@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -186,7 +187,8 @@ def _weights_for(
     if not models.MODELS[recipe.model].has_backbone:
         return None
     given = weights.backbone if isinstance(weights, backbones.Weights) else weights
-    name = recipe.backbone or given or "auto"
+    # A student's notebook names no backbone for its teacher: the runner's variable does.
+    name = recipe.backbone or given or os.environ.get(models.BACKBONE_VARIABLE) or "auto"
     if not recipe.pretrained and name != "auto":
         return name
     if not isinstance(weights, backbones.Weights) or weights.backbone != name:
