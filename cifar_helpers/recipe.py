@@ -103,14 +103,12 @@ class Recipe:
         model: one of `models.MODELS`.
         name: unique within the model.
         changes: what differs from the row above, in a few words.
-        phases: one, or for transfer learning two: feature extraction, then fine-tuning.
+        phases: one, or for transfer learning several: feature extraction, then fine-tuning.
         augmentation: a policy of `data.augment`.
         dropout: rate of the model's dropout layers; None where it has none.
         centred: whether pixels reach the first layer with about zero mean and unit variance, not
             in [0, 1]; an EfficientNet has its own range.
         label_smoothing: share of the target spread over all classes, in [0, 1).
-        mixup: how much images and labels are blended in pairs, as of `data.Batches`; 0 for not at
-            all.
         validation_fraction: share of the training images held out.
         image_size: for transfer learning, the backbone's input height and width in pixels.
         reference: the published figures, where the row rebuilds one.
@@ -148,20 +146,14 @@ class Recipe:
     train_images: int = 0
     network: tuple[tuple[str, Any], ...] = ()
     variant_of: str = ""
-    mixup: float = 0.0
     teacher: str = ""
     teacher_share: float = 0.0
     temperature: float = 1.0
     explained: bool = False
 
     def __post_init__(self):
-        """Refuse what cannot be, and what does not go together."""
+        """Refuse what cannot be."""
         _check_ranges(self)
-        if self.mixup and self.teacher:
-            raise ValueError(
-                "a teacher answers to single images, not to those that mixup blends; received "
-                f"teacher={self.teacher!r} and mixup={self.mixup}. Leave out one of them."
-            )
 
     @property
     def epochs(self) -> int:
@@ -200,7 +192,6 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "unfrozen": ("None or a whole number", lambda value: value is None or _COUNT[1](value)),
     "dropout": ("None or in [0, 1)", lambda value: value is None or 0 <= value < 1),
     "label_smoothing": _SHARE,
-    "mixup": ("at least 0", lambda value: value >= 0),
     "validation_fraction": ("in (0, 1)", lambda value: 0 < value < 1),
     "train_images": _COUNT,
     "teacher_share": ("in [0, 1]", lambda value: 0 <= value <= 1),

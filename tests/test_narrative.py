@@ -364,13 +364,13 @@ def test_the_recipe_table_names_what_few_recipes_have_where_one_has_it():
     plain, taught = (recipes.select("resnet20", [name])[0] for name in ("improved", "best"))
     shown = narrative.recipe_table([(plain, 0), (taught, 0)]).data
     assert "transfer learning, improved: 100 % of the loss, temperature 4" in shown
-    assert "mixup" not in shown and "backbone" not in shown
+    assert "training images" not in shown and "backbone" not in shown
     assert "teacher" not in narrative.recipe_table([(plain, 0)]).data
     (row,) = recipes.select("transfer", ["improved"])
     head, tuned = row.phases
-    sizes = replace(row, phases=(head, replace(tuned, image_size=64), tuned), mixup=0.2)
+    sizes = replace(row, phases=(head, replace(tuned, image_size=64), tuned), train_images=9_000)
     shown = narrative.recipe_table([(sizes, 0)]).data
-    assert "128 px → 64 px" in shown and "mixup" in shown
+    assert "128 px → 64 px" in shown and ">9,000<" in shown
 
 
 def test_the_recipe_table_says_how_a_learning_rate_rises_and_falls():

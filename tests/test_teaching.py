@@ -215,6 +215,13 @@ def test_on_all_images_a_teacher_is_a_row_of_the_run(splits):
     assert teaching.teachers_folder(splits, "") == ""
 
 
+def test_a_student_on_features_that_are_computed_once_is_refused(taught, splits):
+    out, _, _ = taught
+    student = replace(TRANSFER, name="taught", teacher="improved", augmentation=teaching.POLICY)
+    with pytest.raises(UserError, match="a teacher needs each image as it is shown"):
+        _train(student, splits, out)
+
+
 def test_a_student_sees_the_views_that_its_teacher_has_answered_to(splits, tmp_path):
     with pytest.raises(UserError, match="must show the views of grid_crop_flip; received flip"):
         _train(replace(STUDENT, augmentation="flip"), splits, tmp_path)

@@ -15,7 +15,7 @@ from cifar_helpers.errors import UserError
 from cifar_helpers.text import listed
 
 # One stream of random numbers for each purpose.
-AUGMENTATION, FLIPS, ORDER, CUTOUT, MIXUP = range(5)
+AUGMENTATION, FLIPS, ORDER, CUTOUT = range(4)
 MEAN_COLOUR = (125, 123, 114)  # of CIFAR-10's training images, RGB
 ROTATION, SHIFT, ZOOM = 15.0, 0.1, 0.1  # of `affine`: degrees, and shares of the sides
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from cifar_helpers.backend import keras
-from cifar_helpers.data.augmentation import MIXUP, ORDER, augment
+from cifar_helpers.data.augmentation import ORDER, augment
 from cifar_helpers.errors import UserError
 
 
@@ -16,11 +16,6 @@ class Batches(keras.utils.PyDataset):
     a run that was interrupted resumes, as if it had not been, from `Batches(...,
     epoch=finished_epochs)`. Leave out `fit`'s own `steps_per_epoch`; its `shuffle` must be False,
     since it would shuffle the batches unseeded.
-
-    With `mixup` above 0 each image is blended with another one of the epoch, its own share being the
-    larger of lambda and 1 - lambda, lambda from Beta(mixup, mixup). Targets then are float32 `(b, 3)`:
-    the image's label, that of the other, and its own share in [0.5, 1]. Reference: Zhang, Cisse,
-    Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412, ICLR 2018.
 
     Raises:
         UserError: for an unknown policy, no images, or a batch size below 1.
@@ -36,7 +31,6 @@ class Batches(keras.utils.PyDataset):
         shuffle: bool = True,
         seed: int = 0,
         epoch: int = 0,
-        mixup: float = 0.0,
     ):
         super().__init__()
         if batch_size < 1 or len(images) == 0:
@@ -46,7 +40,7 @@ class Batches(keras.utils.PyDataset):
             )
         self.images, self.labels = images, labels
         self.batch_size, self.policy, self.shuffle = batch_size, policy, shuffle
-        self.seed, self.epoch, self.mixup = seed, epoch, mixup
+        self.seed, self.epoch = seed, epoch
         self._augmented: Any = None  # of all epochs the same memory, since new memory is slow
         self._prepared = self._served = -1
         self._prepare()
@@ -63,14 +57,7 @@ class Batches(keras.utils.PyDataset):
         if self._served >= 0:
             self._served += 1
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        if not self.mixup:
-            return self._take(chosen), self._target(chosen)
-        other, share = self._others[chosen], self._shares[chosen]
-        images, others = (self._take(each).astype("float32") for each in (chosen, other))
-        weights = share[:, None, None, None]
-        blended = np.rint(weights * images + (1 - weights) * others).astype("uint8")
-        pair = (self.labels[chosen], self.labels[other], share)
-        return blended, np.column_stack(pair).astype("float32")
+        return self._take(chosen), self._target(chosen)
 
     def _take(self, chosen: np.ndarray) -> np.ndarray:
         return self._augmented[chosen]
@@ -102,9 +89,4 @@ class Batches(keras.utils.PyDataset):
         self._order = np.arange(len(self.images))
         if self.shuffle:
             np.random.default_rng((self.seed, ORDER, self.epoch)).shuffle(self._order)
-        if self.mixup:
-            rng = np.random.default_rng((self.seed, MIXUP, self.epoch))
-            self._others = rng.permutation(len(self.images))
-            drawn = rng.beta(self.mixup, self.mixup, len(self.images)).astype("float32")
-            self._shares = np.maximum(drawn, 1 - drawn)
         self._prepared = self.epoch

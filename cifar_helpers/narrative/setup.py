@@ -169,7 +169,6 @@ def _rare_rows(recipe: Recipe) -> dict[str, str]:
     return {
         "training images": count(recipe.train_images) if recipe.train_images else DASH,
         "backbone": models.backbone_label(recipe.backbone) if recipe.backbone else DASH,
-        "mixup": f"{recipe.mixup:g}" if recipe.mixup else DASH,
         "teacher": teacher,
     }
 

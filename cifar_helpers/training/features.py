@@ -29,7 +29,7 @@ def phase_inputs(
         Batches to train on, the network that takes them, and batches to validate on.
 
     Raises:
-        UserError: for mixup, or a teacher, of features that are computed once.
+        UserError: for a teacher of features that are computed once.
     """
     model, train, validation = run.model, run.splits.train, run.splits.validation
     options: dict[str, Any] = {"batch_size": phase.batch_size, "seed": run.seed, "epoch": epoch}
@@ -38,11 +38,11 @@ def phase_inputs(
         # With many views of an image only the pooled features are cached, of two of them.
         views = data.find_policy(run.recipe.augmentation).views
         if phase.unfrozen == 0 or (phase.unfrozen and views in (1, 2)):
-            if run.recipe.mixup or run.teacher:
+            if run.teacher:
                 raise UserError(
-                    "mixup and a teacher need each image as it is shown, and what is frozen is "
-                    "computed once for each; set mixup=0 and teacher='', or unfreeze every layer in "
-                    f"the phases of {run.recipe.name}."
+                    "a teacher needs each image as it is shown, and what is frozen is computed once "
+                    "for each; set teacher='', or unfreeze every layer in the phases of "
+                    f"{run.recipe.name}."
                 )
             trunk, tail = models.split(model)
             images = [train.images, train.images[:, :, ::-1]][: views or 2]
@@ -55,8 +55,8 @@ def phase_inputs(
     if run.teacher:
         batches = TaughtBatches(run.teacher, train.images, train.labels, **options)
     else:
-        options |= {"policy": run.recipe.augmentation, "mixup": run.recipe.mixup}
-        batches = data.Batches(train.images, train.labels, **options)
+        policy = run.recipe.augmentation
+        batches = data.Batches(train.images, train.labels, policy=policy, **options)
     held_out = in_order(model, validation.images, validation.labels)
     if models.MODELS[run.recipe.model].has_backbone:
         model = models.fold_frozen(model)

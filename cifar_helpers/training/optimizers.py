@@ -18,7 +18,6 @@ def compile_for(
     steps: int,
     label_smoothing: float = 0.0,
     *,
-    mixup: float = 0.0,
     teacher_share: float = 0.0,
     temperature: float = 1.0,
 ) -> None:
@@ -29,15 +28,12 @@ def compile_for(
         phase: names the optimizer and its schedule.
         steps: optimizer steps an epoch.
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
-        mixup: as of `Recipe`.
         teacher_share: as of `Recipe`.
         temperature: as of `Recipe`.
     """
     loss: keras.losses.Loss = SmoothedCrossEntropy(label_smoothing)
     if teacher_share:
         loss = TaughtCrossEntropy(label_smoothing, teacher_share, temperature)
-    elif mixup:
-        loss = MixedCrossEntropy(label_smoothing)
     short = phase.batch_size * models.multiply_adds(model) < _SHORT_STEP
     model.compile(
         optimizer=make_optimizer(phase, steps),
@@ -100,25 +96,6 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     def get_config(self):
         """The constructor's arguments."""
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
-
-
-@keras.saving.register_keras_serializable(package="cifar_helpers")
-class MixedCrossEntropy(SmoothedCrossEntropy):
-    """Cross-entropy of both labels of a blended image, each with its share; see `data.Batches`.
-
-    Targets that hold labels alone, as in validation, give that of the label.
-    """
-
-    def __init__(self, label_smoothing: float = 0.0, name="mixed_cross_entropy", **options):
-        super().__init__(label_smoothing, name=name, **options)
-
-    def call(self, y_true, y_pred):
-        """The loss of each image, `(batch,)`."""
-        own = super().call(y_true, y_pred)
-        if not _holds_more(y_true):
-            return own
-        share = keras.ops.cast(y_true[:, 2], own.dtype)
-        return share * own + (1 - share) * super().call(y_true[:, 1], y_pred)
 
 
 @keras.saving.register_keras_serializable(package="cifar_helpers")

@@ -23,9 +23,8 @@ def run_phase(run: Run, log: EpochLog, number: int) -> None:
     batches, model, validation = phase_inputs(run, phase, log.epochs_before)
     steps = math.ceil(len(run.splits.train) / phase.batch_size)
     recipe = run.recipe
-    names = ("mixup", "teacher_share", "temperature")
-    targets = {name: getattr(recipe, name) for name in names}
-    compile_for(model, phase, steps, recipe.label_smoothing, **targets)
+    taught = {"teacher_share": recipe.teacher_share, "temperature": recipe.temperature}
+    compile_for(model, phase, steps, recipe.label_smoothing, **taught)
     callbacks = _callbacks(phase)
     log.begin_phase(number, model, callbacks)
     if not log.phase_is_over:
