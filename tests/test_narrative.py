@@ -524,6 +524,14 @@ def test_seeds_of_trainings_like_these_tell_what_one_seed_leaves_open(others):
     assert "standard deviation" not in narrative.describe_findings([made()]).data
 
 
+def test_means_of_unlike_seeds_are_told_apart_from_the_difference():
+    base = [made(seed=seed, wrong=range(40 + 20 * seed)) for seed in (0, 1)]
+    better = made(recipe="improved", wrong=range(20))
+    text = narrative.describe_findings([*base, better]).data
+    assert "is worth +10.0 points between the training runs with seed 0 (" in text
+    assert "); the means over all seeds go from 75.0 % to 90.0 %." in text
+
+
 def test_a_step_says_until_when_the_trainings_went_alike():
     losses = {"loss": [2.0, 1.5, 1.2], "seconds": [8.0] * 3}
     found = [made(recipe=name) for name in ("base", "callbacks", "improved")]

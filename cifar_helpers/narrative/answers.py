@@ -50,9 +50,12 @@ def _recipes_part(groups: list[list[Result]]) -> str:
     if first["recipe"] == last["recipe"] or first["image_size"] != last["image_size"]:
         return ""
     rows = [groups[0], best]
+    # A difference over the seeds in common is not that of the means where one row has more.
+    seeds = [{each.record["seed"] for each in group} for group in rows]
+    means = ":" if seeds[0] == seeds[1] else "; the means over all seeds go"
     return (
         f"The way the same network is trained, from **{first['recipe']}** to **{last['recipe']}**, "
-        f"is worth {_difference(*rows)}: from {percent(_mean(rows[0]))} to "
+        f"is worth {_difference(*rows)}{means} from {percent(_mean(rows[0]))} to "
         f"{percent(_mean(rows[1]))}.{_more_training(*rows)}"
     )
 
