@@ -166,7 +166,7 @@ def test_a_killed_check_of_the_data_is_told(sleepy, monkeypatch, capfd):
 
     monkeypatch.setattr(steps, "find_data", killed)
     assert sleepy.run("--no-html") == 1
-    assert "the same command continues" in capfd.readouterr().err
+    assert "the same command again continues" in capfd.readouterr().err
 
 
 def test_a_killed_kernel_fails_its_notebook_alone(sleepy, environment):
