@@ -85,12 +85,16 @@ class Splits:
         """The validation images, gathered once."""
         return self.pool.take(self.validation_indices)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all official training images are used, those held out included."""
+        return len(self.train_indices) + len(self.validation_indices) == len(self.pool)
+
     def notice(self) -> str:
         """A few sentences for the top of a page: where the images are from, and how many are used."""
         used = len(self.train_indices) + len(self.validation_indices)
-        all_images = len(self.pool)
-        part = f"Of the {count(all_images)} training images {count(used)} are used, those held out included."
-        return " ".join(filter(None, (self.source.notice(), part if used < all_images else "")))
+        part = f"Of the {count(len(self.pool))} training images {count(used)} are used, those held out included."
+        return " ".join(filter(None, (self.source.notice(), "" if self.is_whole else part)))
 
     def resplit(self, validation_fraction: float, *, train_size: int = 0) -> "Splits":
         """The same images with another share held out, by the same seed.

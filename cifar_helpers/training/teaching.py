@@ -147,8 +147,7 @@ def teachers_folder(splits: data.Splits, out: str) -> str:
 
     In a quick pass each model has another number of images, and so has its teacher.
     """
-    used = len(splits.train_indices) + len(splits.validation_indices)
-    if not out or used == len(splits.pool):
+    if not out or splits.is_whole:
         return out
     return os.path.join(out, "teachers", str(len(splits.train_indices)))
 

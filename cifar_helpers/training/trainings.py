@@ -175,8 +175,7 @@ def _train_size(recipe: Recipe, splits: data.Splits) -> int:
 
     The smaller one if there are both, 0 for everything.
     """
-    every = len(splits.train_indices) + len(splits.validation_indices) == len(splits.pool)
-    loaded = 0 if every else len(splits.train_indices)
+    loaded = 0 if splits.is_whole else len(splits.train_indices)
     return min(filter(None, (recipe.train_images, loaded)), default=0)
 
 
