@@ -7,7 +7,7 @@ from timing import ratio, ratios
 from works import TASKS
 
 from cifar_helpers import files
-from cifar_helpers.runner import report
+from cifar_helpers.runner import readme
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "speed.md"
 LETTERS = "ABCDEFGHIJ"  # of the machines
@@ -17,7 +17,7 @@ MISSING = "–"
 def write(machines: dict) -> None:
     """Put the section into the page."""
     text = PAGE.read_text(encoding="utf-8")
-    files.write_text(PAGE, report.with_section(text, "speed", section(machines)))
+    files.write_text(PAGE, readme.with_section(text, "speed", section(machines)))
 
 
 def section(machines: dict) -> str:

@@ -152,17 +152,15 @@ def best_network(run: str | os.PathLike = "") -> tuple[results.Result, Path]:
 def classify(paths: Sequence[str | os.PathLike], run: str | os.PathLike = "") -> list[Answer]:
     """What the best network makes of pictures; arguments and errors as of the other functions.
 
-    Confidences are calibrated by the temperature that was fitted on validation images, where the
-    record has one.
+    Confidences are calibrated by the temperature that was fitted on validation images.
     """
     pictures = np.stack([read_picture(path) for path in paths])
     result, path = best_network(run)
     from cifar_helpers.training import predict, read_network
 
+    temperature = result.record["temperature_scaling"]["temperature"]
     probabilities = predict(read_network(path), pictures)
-    scaling = result.record.get("temperature_scaling")
-    if scaling:
-        probabilities = metrics.temperature_scale(probabilities, scaling["temperature"])
+    probabilities = metrics.temperature_scale(probabilities, temperature)
     names = [row["class"] for row in result.record["per_class"]]
     answers = []
     for file, picture, row in zip(paths, pictures, probabilities, strict=True):

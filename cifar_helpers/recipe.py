@@ -335,7 +335,6 @@ def parameters_hash(
     weights: str | None,
     precision: str,
     deterministic: bool = False,
-    earlier_rule: bool = False,
     teacher: str | None = None,
 ) -> str:
     """A name for all that decides a training's outcome, and for nothing else: a SHA-256 in hex.
@@ -351,8 +350,6 @@ def parameters_hash(
             where there is no backbone.
         precision: "float32", or "mixed_bfloat16", which "bfloat16" stands for.
         deterministic: whether only deterministic kernels are used.
-        earlier_rule: name it as records of the first edition do. There early stopping and plateaus
-            watched the loss with label smoothing.
         teacher: the SHA-256 of a teacher's weights; None where there is none.
     """
     decides = _deciding_fields(recipe) | {
@@ -370,16 +367,10 @@ def parameters_hash(
         decides["deterministic"] = True
     if teacher:
         decides["teacher_weights"] = teacher
-    if differs_from_earlier_rule(recipe) and not earlier_rule:
+    watches = any(phase.early_stopping or phase.reduce_on_plateau for phase in recipe.phases)
+    if watches and recipe.label_smoothing:  # the first edition watched the smoothed loss
         decides["watched"] = "val_cross_entropy"
     return files.json_hash(decides)
-
-
-def differs_from_earlier_rule(recipe: Recipe) -> bool:
-    """Whether a callback watches a loss that label smoothing made another one in the first edition."""
-    return recipe.label_smoothing > 0 and any(
-        phase.early_stopping or phase.reduce_on_plateau for phase in recipe.phases
-    )
 
 
 def _deciding_fields(entry: Recipe | Phase) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cifar_helpers import results
+from cifar_helpers.results.store import REQUIRED
 
 
 def write_records(folder: Path, process: int, count: int) -> None:
@@ -14,7 +15,8 @@ def write_records(folder: Path, process: int, count: int) -> None:
         probabilities = rng.random((100, 10), dtype=np.float32)
         arrays = {"probabilities": probabilities, "labels": np.zeros(100)}
         seed = process * count + number
-        record = {"model": "vgg10", "recipe": "base", "seed": seed, "parameters_hash": str(seed)}
+        names = {"model": "vgg10", "recipe": "base", "seed": seed, "parameters_hash": str(seed)}
+        record = dict.fromkeys(REQUIRED) | names
         shared = {**record, "seed": 9_999, "parameters_hash": "shared"}
         for each in (record, shared):
             results.save_result(results.Result(each, arrays), folder)

@@ -878,6 +878,22 @@ def test_index_shows_results_with_their_intervals():
     assert "somebody" not in page and "One processor" in page
 
 
+def test_a_notebook_that_left_nothing_has_no_page(tmp_path):
+    killed = {"status": "failed", "seconds": 1, "output": None}
+    about = results.published()[0].record["dataset"] | {"notice": ""}
+    record = {
+        "status": "finished",
+        "arguments": {},
+        "data": about,
+        "quick": False,
+        "versions": {},
+        "started": "2026-01-02T03:04:05+00:00",
+        "notebooks": {"01_killed": killed},
+    }
+    report.write_pages(tmp_path, record, report.read_results(tmp_path))
+    assert [path.name for path in (tmp_path / "html").iterdir()] == ["index.html"]
+
+
 def test_report_names_the_backbone_that_was_used_and_the_one_that_was_published():
     rows, machines, problem, _ = report.read_results(ROOT)
     # The first edition's records do not tell the processor's generation.

@@ -7,8 +7,6 @@ from cifar_helpers import recipes, results
 from cifar_helpers.errors import UserError
 
 PUBLISHED = results.load_results(ROOT)
-# Adapted to EfficientNet-Lite0 they combine early stopping with label smoothing.
-OF_THE_EARLIER_RULE = {("transfer", "224px")}
 (BASELINE,) = recipes.select("baseline_cnn", ["improved"])
 
 
@@ -33,10 +31,9 @@ def _row(result: results.Result) -> tuple[str, str]:
 
 @pytest.mark.parametrize("result", PUBLISHED, ids=lambda r: f"{_row(r)}-{r.record['seed']}")
 def test_published_records_are_found_by_their_named_recipe(result):
-    wanted, recipe = result.record["parameters_hash"], result.recipe
-    earlier = _row(result) in OF_THE_EARLIER_RULE
-    assert (_hash_of(result.record, recipe) == wanted) == (not earlier)
-    assert _hash_of(result.record, recipe, earlier_rule=earlier) == wanted
+    record, recipe = result.record, result.recipe
+    assert _hash_of(record, recipe) == record["parameters_hash"]
+    assert _hash_of(record, recipe, seed=None) == record["experiment_hash"]
 
 
 def test_every_row_of_a_plain_run_is_published():
@@ -84,20 +81,6 @@ def test_a_field_added_later_stays_out_of_the_hash_at_its_default():
     assert _hash_of(record, _LaterRecipe(**values)) == _hash_of(record, BASELINE)
     changed = _LaterRecipe(**values, later="x")
     assert _hash_of(record, changed) != _hash_of(record, BASELINE)
-
-
-def test_what_a_callback_watches_is_hashed_only_with_label_smoothing():
-    record = PUBLISHED[0].record
-    stopping = replace(BASELINE.phases[0], ema=0.0, early_stopping=3)
-    plain = replace(BASELINE, label_smoothing=0.0)
-    for recipe, differs in [
-        (BASELINE, False),
-        (replace(plain, phases=(stopping,)), False),
-        (replace(BASELINE, phases=(stopping,)), True),
-    ]:
-        assert recipes.differs_from_earlier_rule(recipe) == differs
-        by_both = {_hash_of(record, recipe, earlier_rule=rule) for rule in (False, True)}
-        assert len(by_both) == 1 + differs
 
 
 def test_a_group_stands_for_all_its_rows():

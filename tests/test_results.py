@@ -283,6 +283,19 @@ def test_a_record_is_found_by_its_parameters_only(finished):
     assert results.find_result(out, run.recipe, 2, wanted) is None
 
 
+def test_a_record_of_version_0_1_is_left_out_and_its_training_done_anew(finished, tmp_path, capsys):
+    _, run, result = finished
+    path = results.save_result(result, tmp_path)
+    newer = ("kept_epoch", "temperature_scaling", "experiment_hash", "prediction_seconds_per_image")
+    record = {name: value for name, value in result.record.items() if name not in newer}
+    path.write_text(json.dumps(record))
+    assert results.load_results(tmp_path) == []
+    assert "it lacks experiment_hash, kept_epoch, prediction_" in capsys.readouterr().out
+    assert results.find_result(tmp_path, run.recipe, 1, record["parameters_hash"]) is None
+    assert "done anew" in capsys.readouterr().out
+    assert json.loads((path.parent / "earlier" / "seed1-damaged.json").read_text()) == record
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", "[{}]", "3"])
 def test_json_that_is_no_record_is_left_out(finished, tmp_path, capsys, content):
     _, run, result = finished
@@ -403,57 +416,6 @@ def test_seeds_are_grouped_by_the_hash_without_the_seed(finished):
     assert results.results_table([result, seed, other])["seeds"].tolist() == [2, 1]
 
 
-def test_records_of_the_first_edition_join_their_experiment_where_the_recipe_is_still_theirs():
-    row = ("baseline_cnn", "improved")
-    seeds = [
-        _other(result)
-        for result in PUBLISHED
-        if (result.record["model"], result.record["recipe"]) == row
-    ]
-    assert [result.record["seed"] for result in seeds] == [0, 1, 2]
-    hashes = {result.record.pop("experiment_hash") for result in seeds}  # as in the first edition
-    assert {results.experiment_hash(result) for result in seeds} == hashes
-    anew = _other(seeds[0], seed=3, experiment_hash=results.experiment_hash(seeds[0]))
-    assert results.results_table([*seeds, anew])["seeds"].tolist() == [4]
-    edited = [_other(result, parameters_hash="0" * 64) for result in seeds]
-    assert results.results_table([*seeds, *edited])["seeds"].tolist() == [3, 3]
-    longer = deepcopy(edited[0].record["epochs"])
-    longer["phases"][0]["requested"] = longer["requested"] = 99
-    assert len(results.by_experiment([edited[0], _other(edited[1], epochs=longer)])) == 2
-    gone = [_other(result, recipe="no longer there") for result in seeds]
-    assert results.results_table(gone)["seeds"].tolist() == [3]
-
-
-def test_the_rows_that_early_stopping_ended_by_an_earlier_rule_are_marked():
-    marked = [result for result in PUBLISHED if results.is_of_earlier_rule(result)]
-    assert [result.record["recipe"] for result in marked] == ["224px"]
-    table = results.format_table(PUBLISHED, ["recipe"])["recipe"].tolist()
-    assert [name for name in table if "earlier" in name] == [
-        "224px, adapted, earlier rule",
-    ]
-    old = marked[0]
-    today = results.experiment_hash(_anew(old))
-    assert results.experiment_hash(old) != today
-    assert not results.is_of_earlier_rule(_anew(old))
-
-
-def _anew(result):
-    """The record as a training by today's rule would name it."""
-    record = result.record
-    hashed = partial(
-        recipes.parameters_hash,
-        replace(result.recipe, image_size=record["image_size"]),
-        data_sha256=record["dataset"]["sha256"],
-        split_seed=0,
-        train_images=record["dataset"]["train_images"],
-        validation_images=record["dataset"]["validation_images"],
-        weights=record["backbone"]["sha256"],
-        precision=record["precision"],
-    )
-    names = {"parameters_hash": hashed(seed=record["seed"]), "experiment_hash": hashed(seed=None)}
-    return _other(result, **names)
-
-
 # The gap
 
 
@@ -475,15 +437,6 @@ def test_a_trainings_time_leaves_out_what_a_busy_machine_added(finished):
     assert results.time_in_words([record] * 2, total=True) == "≈ 2 min"
     record["seconds"]["train"] = 1000.0  # a tenth less is still the time that it took
     assert results.time_in_words([record]) == "15 min"
-
-
-def test_the_kept_gap_of_a_first_edition_record_comes_from_its_history(finished):
-    _, _, result = finished
-    record = deepcopy(result.record)
-    del record["kept_epoch"]
-    record["epochs"]["best"] = 1
-    record["history"] |= {"accuracy": [0.5, 0.9], "val_accuracy": [0.4, 0.6]}
-    assert results.kept_gap(record) == pytest.approx(10)
 
 
 def test_beside_the_original_gap_stands_that_of_the_last_epoch():
@@ -553,17 +506,6 @@ def test_published_columns_are_left_out_where_no_row_has_a_published_figure(fini
     _, _, result = finished
     assert "original" not in results.format_table([result])
     assert "original" in results.format_table(PUBLISHED)
-
-
-def test_what_the_first_edition_did_not_record_stops_no_table():
-    newer = ("kept_epoch", "temperature_scaling", "experiment_hash", "prediction_seconds_per_image")
-    for result in PUBLISHED:
-        record = {key: value for key, value in deepcopy(result.record).items() if key not in newer}
-        for newer_still in ("onednn", "generation"):
-            record["hardware"].pop(newer_still, None)
-        bare = results.Result(record, _arrays(result))
-        assert len(results.index_rows([bare])) == 1
-        assert results.machines([bare]) == ["AMD EPYC, 2 cores (generation not recorded)"]
 
 
 def test_processors_of_one_name_are_told_apart(finished):

@@ -189,25 +189,6 @@ def test_a_checkpoint_that_does_not_fit_is_kept_apart(
     assert len(list((tmp_path / "checkpoints").rglob("*.other"))) == 1
 
 
-def test_a_checkpoint_of_the_earlier_rule_is_named_in_one_line(
-    toy_splits, tmp_path, monkeypatch, capsys
-):
-    made = trainings.make_run
-
-    def earlier(*arguments, **options):
-        return made(*arguments, **(options | {"earlier_rule": True}))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainings, "make_run", earlier)
-        _interrupt(STOPPING, 1, toy_splits, tmp_path, monkeypatch)
-    _interrupt(STOPPING.capped(4), 2, toy_splits, tmp_path, monkeypatch)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "earlier rule" in line]
-    assert len(lines) == 1 and "training starts anew" in lines[0]
-    run = _train(STOPPING.capped(4), toy_splits, tmp_path, verbose=True)
-    told = capsys.readouterr().out
-    assert "resuming after epoch 2" in told and "anew" not in told and run.model is not None
-
-
 def test_a_checkpoint_that_cannot_be_written_leaves_no_part_of_it(
     toy_splits, tmp_path, monkeypatch
 ):

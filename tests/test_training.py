@@ -448,40 +448,6 @@ def test_an_edited_recipe_trains_anew_and_the_record_before_is_kept(toy_splits, 
     assert again.model is None and again.result.record == before.result.record
 
 
-@pytest.fixture
-def earlier_record(toy_splits, tmp_path):
-    """A record as the first edition named it, of early stopping with label smoothing."""
-    recipe = STOPPING.capped(1)
-    run = training.train(recipe, toy_splits, seed=0, out=str(tmp_path), verbose=False, **FAST)
-    options = {"seed": 0, "weights": None, "precision": "float32"}
-    earlier = runs.make_run(recipe, run.splits, earlier_rule=True, **options)
-    assert earlier.parameters_hash != run.parameters_hash
-    (path,) = (tmp_path / "results").rglob("*.json")
-    record = json.loads(path.read_text()) | {"parameters_hash": earlier.parameters_hash}
-    path.write_text(json.dumps(record))
-    return recipe
-
-
-def test_a_record_of_the_earlier_rule_is_shown_and_not_trained(
-    earlier_record, toy_splits, tmp_path, capsys
-):
-    options = {"seed": 0, "out": str(tmp_path), "verbose": False}
-    run = training.train(earlier_record, toy_splits, **options)
-    assert run.model is None and run.earlier_rule
-    lines = [line for line in capsys.readouterr().out.splitlines() if "earlier rule" in line]
-    assert len(lines) == 1 and "not trained anew" in lines[0]
-    assert training.evaluate(run, out=str(tmp_path)) is run.result
-
-
-def test_without_label_smoothing_there_is_no_earlier_rule(toy_splits, tmp_path, capsys):
-    recipe = replace(STOPPING.capped(1), label_smoothing=0.0)
-    options = {"seed": 0, "out": str(tmp_path), "verbose": False}
-    training.train(recipe, toy_splits, **options)
-    again = training.train(recipe, toy_splits, **options)
-    assert again.model is None and not again.earlier_rule
-    assert "earlier rule" not in capsys.readouterr().out
-
-
 def test_one_epoch_of_the_head_computes_of_each_image_the_view_that_it_shows(toy_splits):
     def first_epoch(epochs):
         phase = replace(TRANSFER.phases[0], epochs=epochs)

@@ -34,10 +34,8 @@ def calibration_table(found: list[Result]) -> HTML:
             "accuracy": rows["accuracy"].map(percent),
             "mean confidence": rows["confidence"].map(percent),
             "error (ECE)": rows["ece"].map(percent),
-            "temperature": [_or_dash(f"{value:.2f}", value) for value in rows["temperature"]],
-            "error after scaling": [
-                _or_dash(percent(value), value) for value in rows["scaled_ece"]
-            ],
+            "temperature": rows["temperature"].map("{:.2f}".format),
+            "error after scaling": rows["scaled_ece"].map(percent),
         }
     )
     return to_html(table, "confidence")
@@ -56,7 +54,7 @@ def describe_calibration(found: list[Result], out: str) -> Markdown:
     """
     rows = results.calibration_rows(found)
     about = found[0].record["dataset"]
-    lines = [_scaling_line(rows.dropna(subset="temperature"), len(rows))]
+    lines = [_scaling_line(rows)]
     if sides := [
         f"{int((part['confidence'] < part['accuracy']).sum())} of {len(part)} rows trained {words}"
         for words, part in (
@@ -80,20 +78,13 @@ def subject(found: list[Result]) -> str:
     return entry.subject if entry else name
 
 
-def _scaling_line(rows: pd.DataFrame, count: int) -> str:
-    if rows.empty:
-        return (
-            "None of these records holds a temperature: they were made before validation predictions "
-            "were kept. A training run started today fits one."
-        )
+def _scaling_line(rows: pd.DataFrame) -> str:
     better = int((rows["scaled_ece"] < rows["ece"]).sum())
-    line = (
+    return (
         f"A temperature fitted on the validation images lowers the calibration error in {better} of "
         f"{len(rows)} rows; the mean error goes from {percent(rows['ece'].mean())} to "
         f"{percent(rows['scaled_ece'].mean())}. The predicted classes stay the same."
     )
-    less = count - len(rows)
-    return line + (f" For {less} of {count} rows none was kept." if less else "")
 
 
 def _smoothing_line(row: dict) -> str:

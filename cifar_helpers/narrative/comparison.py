@@ -14,7 +14,7 @@ from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.narrative.answers import difference
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import DASH, count, duration, interval, p_value, percent
+from cifar_helpers.text import count, duration, interval, p_value, percent
 
 _TOO_FEW = Markdown("*It takes records of two models to compare them.*")
 
@@ -150,7 +150,7 @@ def cost_table(chosen: list[Result]) -> HTML:
     rows = []
     for result in chosen:
         record = result.record
-        prediction = record.get("prediction_seconds_per_image")
+        prediction = 1e3 * record["prediction_seconds_per_image"]
         rows.append(
             {
                 "model": results.row_label(result),
@@ -159,7 +159,7 @@ def cost_table(chosen: list[Result]) -> HTML:
                 "multiply-adds per image": f"{record['multiply_adds'] / 1e6:,.1f} M",
                 "training": results.time_in_words([record]),
                 "per epoch": duration(_seconds_per_epoch(record)),
-                "prediction per image": f"{1e3 * prediction:.2f} ms" if prediction else DASH,
+                "prediction per image": f"{prediction:.2f} ms",
                 "on": ", ".join(results.machines([result])),
             }
         )

@@ -176,16 +176,12 @@ def _calibration_line(best: Result) -> str:
     excess = 100 * (confidence - best.record["test"]["accuracy"])
     side = "overconfident" if excess > 0 else "underconfident"
     verdict = f"{side} by {abs(excess):.1f} points" if abs(excess) >= 0.1 else "as it should be"
-    line = (
-        f"mean confidence is {percent(confidence)}: {verdict} (expected calibration error {error})."
+    scaling = best.record["temperature_scaling"]
+    return (
+        f"mean confidence is {percent(confidence)}: {verdict} (expected calibration error {error}). "
+        f"With a temperature of {scaling['temperature']:.2f}, fitted on the validation images, the "
+        f"error is {percent(scaling['calibration']['ece'])}."
     )
-    scaling = best.record.get("temperature_scaling")
-    if scaling:
-        line += (
-            f" With a temperature of {scaling['temperature']:.2f}, fitted on the validation images, "
-            f"the error is {percent(scaling['calibration']['ece'])}."
-        )
-    return line
 
 
 # What the records do not cover
@@ -244,12 +240,6 @@ def describe_limits(found: list[Result]) -> Markdown:
         lines.append(
             "About 3 % of CIFAR-10's test images have a near-duplicate among the training images "
             "([Barz and Denzler 2020](https://arxiv.org/abs/1902.00423)): all accuracies may be slightly too high."
-        )
-    old = sum("temperature_scaling" not in result.record for result in found)
-    if old:
-        lines.append(
-            f"{old} of {len(found)} records were made before validation predictions, temperatures "
-            "and prediction times were kept; a dash stands for what they lack."
         )
     return bullets([*lines, *results.mark_lines(found), short_line(found)])
 

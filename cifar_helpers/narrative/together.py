@@ -160,7 +160,7 @@ def ensemble_table(chosen: list[Result]) -> HTML | Markdown:
     """The mean of all models' probabilities beside each model: accuracy, calibration, work."""
     if len(chosen) < 2:
         return Markdown("*It takes records of two models to average them.*")
-    mean, _ = results.ensemble(chosen)
+    mean = results.ensemble(chosen)
     members = [(results.row_label(each), each.probabilities, each.record) for each in chosen]
     rows = [
         _member_row(label, chosen[0].labels, probabilities, record["multiply_adds"])
@@ -186,7 +186,7 @@ def describe_ensemble(chosen: list[Result]) -> Markdown:
     """Whether all models together are better than the one that is best on validation."""
     if len(chosen) < 2:
         return Markdown("")
-    mean, calibrated = results.ensemble(chosen)
+    mean = results.ensemble(chosen)
     best = results.best_by_validation(chosen)
     together = Result(best.record, {"probabilities": mean, "labels": best.labels})
     found = difference(together, best)
@@ -194,9 +194,8 @@ def describe_ensemble(chosen: list[Result]) -> Markdown:
     verdict = "better than" if gain > 0 else "worse than"
     if found["p_value"] >= 0.05:
         verdict = "not clearly different from"
-    how = "calibrated first" if calibrated else "as they are: not every record holds a temperature"
     return Markdown(
-        f"All {len(chosen)} models together, by the mean of their probabilities ({how}), classify "
+        f"All {len(chosen)} models together, by the mean of their calibrated probabilities, classify "
         f"{percent(metrics.accuracy(best.labels, mean))} of the test images correctly, which is "
         f"{verdict} **{results.row_label(best)}** on its own: {found['gain']} points (95 % interval "
         f"over test images {found['interval']}; McNemar {p_value(found['p_value'])}). All models count alike, also the "
@@ -208,18 +207,11 @@ def describe_ensemble(chosen: list[Result]) -> Markdown:
 
 
 def describe_prediction_times(found: list[Result]) -> Markdown:
-    """How long each row takes to predict an image, on which hardware, where it was recorded."""
-    lines, unknown = [], []
+    """How long each row takes to predict an image, and on which hardware."""
+    lines = []
     for group in results.by_experiment(found).values():
         label = results.row_label(group[0])
-        times = [
-            1e3 * seconds
-            for result in group
-            if (seconds := result.record.get("prediction_seconds_per_image"))
-        ]
-        if not times:
-            unknown.append(label)
-            continue
+        times = [1e3 * result.record["prediction_seconds_per_image"] for result in group]
         spread = f"{min(times):.2f} to {max(times):.2f}" if len(times) > 1 else f"{times[0]:.2f}"
         on = "; ".join(results.machines(group))
         seeds = f" over {len(times)} seeds" if len(times) > 1 else ""
@@ -228,6 +220,4 @@ def describe_prediction_times(found: list[Result]) -> Markdown:
             ", including the time TensorFlow took to trace the network" if first < _UNTRACED else ""
         )
         lines.append(f"{label}: {spread} ms per image{seeds}, on {on}{traced}.")
-    if unknown:
-        lines.append(f"Not recorded: {'; '.join(unknown)}.")
     return bullets(lines)

@@ -27,8 +27,7 @@ def calibration_rows(found: list[Result]) -> pd.DataFrame:
     Returns:
         One row an experiment, means over its seeds: label (`row_label`), smoothing (the recipe's
         share, NaN where the package no longer knows it), seeds, accuracy, confidence (mean) and ece,
-        fractions, then temperature (fitted on validation) and scaled_ece, NaN in records made before
-        these were kept.
+        fractions, then temperature (fitted on validation) and scaled_ece.
     """
     rows = []
     for group in by_experiment(found).values():
@@ -42,13 +41,13 @@ def calibration_rows(found: list[Result]) -> pd.DataFrame:
 
 def _calibration(result: Result) -> dict[str, float]:
     record = result.record
-    scaling = record.get("temperature_scaling")
+    scaling = record["temperature_scaling"]
     return {
         "accuracy": record["test"]["accuracy"],
         "confidence": float(result.probabilities.max(axis=1).mean()),
         "ece": record["calibration"]["ece"],
-        "temperature": scaling["temperature"] if scaling else np.nan,
-        "scaled_ece": scaling["calibration"]["ece"] if scaling else np.nan,
+        "temperature": scaling["temperature"],
+        "scaled_ece": scaling["calibration"]["ece"],
     }
 
 
@@ -56,8 +55,7 @@ def smoothing_effects(variants: list[Result]) -> pd.DataFrame:
     """What label smoothing does to confidence, from variants that differ from their base in it.
 
     Args:
-        variants: results of ablations and their bases; others, and those without a temperature, are
-            passed over.
+        variants: results of ablations and their bases; others are passed over.
 
     Returns:
         One row a variant with a smaller share of smoothing than its base, or a larger one: label,
@@ -67,8 +65,7 @@ def smoothing_effects(variants: list[Result]) -> pd.DataFrame:
         (variant minus base, paired by seed; NaN for one seed).
     """
     rows = []
-    known = [result for result in variants if "temperature_scaling" in result.record]
-    for pairs in beside_their_bases(known):
+    for pairs in beside_their_bases(variants):
         recipe, base = pairs[0][0].recipe, pairs[0][1].recipe
         if not recipe or not base or recipe.label_smoothing == base.label_smoothing:
             continue
@@ -204,11 +201,11 @@ def mean_probabilities(chosen: list[Result]) -> np.ndarray:
     return np.mean([result.probabilities for result in chosen], axis=0, dtype=np.float64)
 
 
-def ensemble(chosen: list[Result]) -> tuple[np.ndarray, bool]:
+def ensemble(chosen: list[Result]) -> np.ndarray:
     """All models' probabilities averaged, each with the same weight: nothing is chosen on any images.
 
-    Where every record has a temperature, fitted on validation, its probabilities are calibrated by it
-    first, so that a model does not count for less because its recipe made it less confident.
+    The probabilities are calibrated first, by temperatures fitted on validation, so that a model does
+    not count for less because its recipe made it less confident.
 
     Reference: Lakshminarayanan, Pritzel and Blundell, "Simple and Scalable Predictive Uncertainty
     Estimation using Deep Ensembles", arXiv:1612.01474, NeurIPS 2017.
@@ -217,14 +214,14 @@ def ensemble(chosen: list[Result]) -> tuple[np.ndarray, bool]:
         chosen: results on the same test images, one a model.
 
     Returns:
-        Probabilities of the test images, float64 `(n, classes)`, and whether they are calibrated.
+        Probabilities of the test images, float64 `(n, classes)`.
     """
-    scalings = [result.record.get("temperature_scaling") for result in chosen]
-    if not all(scalings):
-        return mean_probabilities(chosen), False
-    scaled = [
-        metrics.temperature_scale(result.probabilities, scaling["temperature"])
-        for result, scaling in zip(chosen, scalings, strict=True)
-        if scaling
-    ]
-    return np.mean(scaled, axis=0), True
+    return np.mean(
+        [
+            metrics.temperature_scale(
+                result.probabilities, result.record["temperature_scaling"]["temperature"]
+            )
+            for result in chosen
+        ],
+        axis=0,
+    )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cifar_helpers import metrics
 from cifar_helpers.results.store import Result, backbone_of, known
-from cifar_helpers.results.tables import by_experiment, epochs_run, experiment_hash, kept_gap
+from cifar_helpers.results.tables import by_experiment, epochs_run
 
 
 def load_for_effects(out: str | Path, dataset: str) -> list[Result]:
@@ -35,7 +35,7 @@ def effects(found: list[Result]) -> pd.DataFrame:
         base_experiment (its `experiment_hash`: the rows of one base compare), backbone, changes,
         seeds (how many in common), epochs (asked for, of each phase, as text), stopped (after how
         many the variant's were stopped early, as text, "" for none), train_images, base_image_size
-        (pixels), base_test (the base's mean test accuracy, a fraction), base_gap (its `kept_gap`,
+        (pixels), base_test (the base's mean test accuracy, a fraction), base_gap (of its kept epoch,
         mean over the seeds, in points) and same_training (whether all of its epochs went as the
         base's, so that what it changes never acted), then as differences of accuracy, variant minus
         base, in percentage points: test, `low` and `high` (of test, over seeds) and `images_low` and
@@ -113,7 +113,7 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "model": first["model"],
         "recipe": first["recipe"],
         "base": first["variant_of"],
-        "base_experiment": experiment_hash(bases[0]),
+        "base_experiment": bases[0].record["experiment_hash"],
         "backbone": backbone_of(first),
         "changes": first["changes"],
         "seeds": len(pairs),
@@ -122,7 +122,9 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "train_images": first["dataset"]["train_images"],
         "base_image_size": bases[0].record["image_size"],
         "base_test": float(np.mean([record["test"]["accuracy"] for record in base_records])),
-        "base_gap": float(np.mean([kept_gap(record) for record in base_records])),
+        "base_gap": float(
+            np.mean([record["kept_epoch"]["overfitting_gap"] for record in base_records])
+        ),
         "same_training": all(
             record["history"]["loss"] == base["history"]["loss"]
             for record, base in zip(records, base_records, strict=True)

@@ -43,9 +43,6 @@ _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
 # Shown where a row has a figure of the study that is rebuilt, beside which they belong.
 _ORIGINAL = ("original", "original gap")
 _MARKS = {
-    "earlier rule": "*Earlier rule*: early stopping and the halving of the learning rate watched the "
-    "validation loss with label smoothing; a training run started today has them watch the "
-    "cross-entropy that is shown.",
     "adapted": "*Adapted*: the study's recipe on another backbone, with a fine-tuning schedule of its own.",
     "another copy": "*Another copy*: the training used another complete copy of the data set.",
 }

@@ -36,6 +36,13 @@ _ARRAYS = {
     "nearest": ("int32", "int64"),
 }
 
+# Fields of `seed<k>.json` without which a record cannot be told apart or shown: version 0.1 wrote
+# records without the last four.
+REQUIRED = set(
+    "model recipe seed parameters_hash experiment_hash kept_epoch temperature_scaling "
+    "prediction_seconds_per_image".split()
+)
+
 
 def backbone_of(record: Mapping[str, Any]) -> str:
     """The backbone that a record names, "" for none."""
@@ -49,8 +56,7 @@ class Result:
     Attributes:
         record: the fields of `seed<k>.json`.
         arrays: `probabilities`, float32 `(n, classes)`, and `labels`, int64 `(n,)`, of the test
-            images; `validation_probabilities` and `validation_labels` likewise, but in records made
-            before they were kept; of some rows what `training.explained` gives. Those of a record on
+            images; `validation_probabilities` and `validation_labels` likewise; of some rows what `training.explained` gives. Those of a record on
             disk are read when they are used.
         other_copy: whether it was made on another complete copy of the data set than the images at
             hand.
@@ -279,7 +285,7 @@ def _read_wanted(place: _Place, wanted: Sequence[str]) -> Result | None:
 def _read_result(path: Path) -> Result:
     try:
         record = json.loads(path.read_text())
-        missing = {"model", "recipe", "seed", "parameters_hash"} - set(record)
+        missing = REQUIRED - set(record)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"the record {path} could not be read: {error}") from error
     if missing:

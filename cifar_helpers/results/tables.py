@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cifar_helpers import files, metrics, recipes
+from cifar_helpers import metrics, recipes
 from cifar_helpers.data import Splits
 from cifar_helpers.errors import UserError
 from cifar_helpers.hardware import hardware_label
@@ -23,65 +23,11 @@ _ESTIMATE = 0.9  # a time below this share of the wall time is told as an estima
 
 
 def by_experiment(found: list[Result]) -> dict[str, list[Result]]:
-    """Results whose trainings differ in their seed alone, by `experiment_hash`, in the order given."""
+    """Results whose trainings differ in their seed alone, by experiment hash, in the order given."""
     groups: dict[str, list[Result]] = {}
     for result in found:
-        groups.setdefault(experiment_hash(result), []).append(result)
+        groups.setdefault(result.record["experiment_hash"], []).append(result)
     return groups
-
-
-def experiment_hash(result: Result) -> str:
-    """The hash of all that decides a training's outcome, without its seed.
-
-    Records of the first edition do not hold it. It is computed from the recipe that they name, as the
-    package knows it today, where the hash with the seed then is the record's. Otherwise the recipe
-    has been edited since, and the fields decide that tell trainings apart: recipe, what it says that
-    it changes, epochs asked for, images, image size, backbone, precision and kernels.
-
-    Returns:
-        Hexadecimal SHA-256, 64 characters.
-    """
-    record = result.record
-    if "experiment_hash" in record:
-        return record["experiment_hash"]
-    for earlier_rule in (False, True):
-        if _hash_today(result, record["seed"], earlier_rule) == record["parameters_hash"]:
-            return str(_hash_today(result, None, earlier_rule))
-    names = ("model", "recipe", "changes", "image_size", "precision", "deterministic", "backbone")
-    epochs = [phase["requested"] for phase in record["epochs"]["phases"]]
-    told = {name: record.get(name) for name in (*names, "dataset")}
-    return files.json_hash(told | {"epochs": epochs, "asked": record["epochs"]["requested"]})
-
-
-def is_of_earlier_rule(result: Result) -> bool:
-    """Whether early stopping and plateaus watched the validation loss with label smoothing.
-
-    So they did in the first edition; today they watch the cross-entropy that is shown.
-    """
-    before, today = (_hash_today(result, result.record["seed"], rule) for rule in (True, False))
-    return before == result.record["parameters_hash"] != today
-
-
-def _hash_today(result: Result, seed: int | None, earlier_rule: bool) -> str | None:
-    """The hash of a record's training if its recipe still is as it was; None if it is gone."""
-    record, recipe = result.record, result.recipe
-    ran, backbone = record["epochs"]["phases"], record["backbone"] or {}
-    if recipe is None or len(recipe.phases) != len(ran):
-        return None
-    pairs = zip(recipe.phases, ran, strict=True)
-    phases = tuple(replace(phase, epochs=each["requested"]) for phase, each in pairs)
-    return recipes.parameters_hash(
-        replace(recipe, phases=phases, image_size=record["image_size"]),
-        seed=seed,
-        data_sha256=record["dataset"].get("sha256", ""),
-        split_seed=0,  # the first edition's only one
-        train_images=record["dataset"]["train_images"],
-        validation_images=record["dataset"].get("validation_images", 0),
-        weights=backbone.get("sha256") or backbone.get("backbone"),
-        precision=record["precision"],
-        deterministic=record.get("deterministic", False),
-        earlier_rule=earlier_rule,
-    )
 
 
 # Tables
@@ -137,7 +83,7 @@ def _table_row(group: list[Result]) -> dict:
         "high": high,
         "interval": f"{len(records)} seeds" if interval else "test images",
         "loss": mean(record["test"]["loss"] for record in records),
-        "gap": mean(kept_gap(record) for record in records),
+        "gap": mean(record["kept_epoch"]["overfitting_gap"] for record in records),
         "last_gap": mean(record["overfitting_gap"] for record in records),
         "seconds": mean(training_seconds(record) for record in records),
         "time": time_in_words(records),
@@ -162,17 +108,6 @@ def row_label(result: Result) -> str:
     known = not backbone or (recipe and recipe.image_size == size)
     told = record["recipe"] if known else f"{record['recipe']} at {size} px"
     return f"{network_label(record['model'], backbone)} ({told})"
-
-
-def kept_gap(record: dict) -> float:
-    """Training minus validation accuracy of the epoch whose weights were kept, in points.
-
-    Records of the first edition hold that of the last epoch alone; theirs is in the history.
-    """
-    if "kept_epoch" in record:
-        return record["kept_epoch"]["overfitting_gap"]
-    history, kept = record["history"], record["epochs"]["best"] - 1
-    return 100 * (history["accuracy"][kept] - history["val_accuracy"][kept])
 
 
 def training_seconds(record: dict) -> float:
@@ -210,7 +145,6 @@ def epoch_seconds(record: dict) -> np.ndarray:
 def _mark(result: Result) -> str:
     marks = {
         "adapted": _is_adapted(result),
-        "earlier rule": is_of_earlier_rule(result),
         "another copy": result.other_copy,
     }
     return ", ".join(mark for mark, holds in marks.items() if holds)
@@ -281,7 +215,7 @@ def with_other_seeds(found: list[Result], out: str | Path, *, published: bool) -
     """
     groups = by_experiment(found)
     for result in known(out) if published else load_results(out) if out else ():
-        group = groups.get(experiment_hash(result), [])
+        group = groups.get(result.record["experiment_hash"], [])
         if group and result.record["seed"] not in {each.record["seed"] for each in group}:
             group.append(replace(result, other_copy=group[0].other_copy))
     by_seed = partial(sorted, key=lambda result: result.record["seed"])

@@ -22,8 +22,6 @@ class Run:
         experiment_hash: the same without the seed.
         precision: Keras' policy that the network computes by.
         deterministic: whether TensorFlow was told to use deterministic kernels only.
-        earlier_rule: whether callbacks watched the loss with label smoothing, as in records of the
-            first edition.
         history: one value an epoch, over all phases: accuracy, val_accuracy (fractions), loss,
             val_loss (cross-entropy), learning_rate, seconds.
         phase_epochs: epochs run in each phase.
@@ -43,7 +41,6 @@ class Run:
     experiment_hash: str = ""
     precision: str = "float32"
     deterministic: bool = False
-    earlier_rule: bool = False
     history: dict[str, list[float]] = field(default_factory=dict)
     phase_epochs: list[int] = field(default_factory=list)
     best_epoch: int = 0
@@ -87,7 +84,6 @@ def make_run(
     weights: backbones.Weights | str | None,
     precision: str,
     deterministic: bool = False,
-    earlier_rule: bool = False,
     teacher: Any = None,
 ) -> Run:
     """A run that has not begun, with its hashes; arguments as the attributes of `Run`.
@@ -106,7 +102,6 @@ def make_run(
         weights=weights.sha256 if isinstance(weights, backbones.Weights) else weights,
         precision=precision,
         deterministic=deterministic,
-        earlier_rule=earlier_rule,
         teacher=teacher.weights_sha256 if teacher else None,
     )
     return Run(
@@ -117,7 +112,6 @@ def make_run(
         experiment_hash=name(seed=None),
         precision=precision,
         deterministic=deterministic,
-        earlier_rule=earlier_rule,
         teacher=teacher,
         backbone=weights,
     )

@@ -1,7 +1,6 @@
 """From a recipe to a trained network and its record."""
 
 import contextlib
-import itertools
 import os
 import time
 from collections.abc import Callable
@@ -111,10 +110,6 @@ def train(
     make = partial(make, splits, teacher=teacher)
     candidates = [make(precision=policy) for policy in allowed]
     run = _recorded(candidates, out)
-    if run is None and recipes.differs_from_earlier_rule(recipe):
-        earlier = [make(precision=policy, earlier_rule=True) for policy in allowed]
-        run = _recorded(earlier, out)
-        _tell_of_earlier_rule(run, None if _begun(candidates, out) else _begun(earlier, out), out)
     found = run is not None
     if run is None:
         with _one_at_a_time(candidates[0], out):
@@ -225,8 +220,8 @@ def _published(
         record = result.record
         source = replace(splits.source, sha256=record["dataset"]["sha256"])
         about = {"splits": replace(splits, source=source), "teacher": recorded_teacher(record)}
-        for policy, earlier in itertools.product(allowed, (False, True)):
-            run = make(precision=policy, earlier_rule=earlier, **about)
+        for policy in allowed:
+            run = make(precision=policy, **about)
             if run.parameters_hash == record["parameters_hash"]:
                 run.splits = splits
                 run.take_record(result)
@@ -236,20 +231,6 @@ def _published(
 
 def _begun(candidates: list[Run], out: str) -> Run | None:
     return next((run for run in candidates if out and run.checkpoint(out).exists()), None)
-
-
-def _tell_of_earlier_rule(recorded: Run | None, begun: Run | None, out: str) -> None:
-    """Say that a record is of the first edition, or why a checkpoint of it is left alone."""
-    if recorded:
-        print(
-            "Of the earlier rule (early stopping watched the label-smoothed loss): shown, not trained "
-            "anew."
-        )
-    elif begun:
-        print(
-            f"The checkpoint {begun.checkpoint(out).name} is of the earlier rule, by which early "
-            "stopping watched the loss with label smoothing; training starts anew."
-        )
 
 
 def _told_by_record(run: Run, origin: str) -> str:

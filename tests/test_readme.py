@@ -9,7 +9,7 @@ import pytest
 
 from cifar_helpers import results
 from cifar_helpers.narrative.readme import _single_changes
-from cifar_helpers.runner import report
+from cifar_helpers.runner import readme
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,8 +20,8 @@ def published():
 
 
 def test_the_readmes_results_are_those_of_the_records(published):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.with_results(readme, published) == readme
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.with_results(text, published) == text
 
 
 def test_the_speeds_on_their_page_are_those_that_were_measured(monkeypatch):
@@ -29,13 +29,13 @@ def test_the_speeds_on_their_page_are_those_that_were_measured(monkeypatch):
     section = importlib.import_module("page").section
     measured = json.loads((ROOT / "benchmarks" / "speed.json").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
-    assert report.with_section(page, "speed", section(measured)) == page
+    assert readme.with_section(page, "speed", section(measured)) == page
 
 
 def test_the_projection_is_of_the_records(published):
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
-    section = report.scaling_section(published)
-    assert report.with_section(page, "projection", section) == page
+    section = readme.scaling_section(published)
+    assert readme.with_section(page, "projection", section) == page
     assert section.splitlines()[-1].startswith("| 64 |") and "the longest training" in section
 
 
@@ -44,7 +44,7 @@ def test_the_readmes_figure_is_there():
 
 
 def test_the_figures_from_notebooks_are_those_of_the_notebooks():
-    figures = report.notebook_figures(ROOT / "notebooks")
+    figures = readme.notebook_figures(ROOT / "notebooks")
     assert set(figures) == {"gradients", "features"}
     for name, png in figures.items():
         assert (ROOT / "docs" / f"{name}.png").read_bytes() == png
@@ -63,25 +63,9 @@ def test_published_records_hold_no_path_of_a_machine():
         assert str(Path.home()) not in text and "/home/" not in text and "/Users/" not in text
 
 
-def test_a_notebook_that_left_nothing_has_no_page(tmp_path):
-    killed = {"status": "failed", "seconds": 1, "output": None}
-    about = results.published()[0].record["dataset"] | {"notice": ""}
-    record = {
-        "status": "finished",
-        "arguments": {},
-        "data": about,
-        "quick": False,
-        "versions": {},
-        "started": "2026-01-02T03:04:05+00:00",
-        "notebooks": {"01_killed": killed},
-    }
-    report.write_pages(tmp_path, record, report.read_results(tmp_path))
-    assert [path.name for path in (tmp_path / "html").iterdir()] == ["index.html"]
-
-
 def test_only_what_stands_between_the_markers_is_replaced():
-    readme = "before\n<!-- results: made -->\nold\n<!-- end of results -->\nafter\n"
-    assert report.with_section(readme, "results", "new") == (
+    text = "before\n<!-- results: made -->\nold\n<!-- end of results -->\nafter\n"
+    assert readme.with_section(text, "results", "new") == (
         "before\n<!-- results: made -->\nnew\n<!-- end of results -->\nafter\n"
     )
 
