@@ -1,6 +1,7 @@
-"""Trains every recipe for a step or two: `python variant_trainer.py FOLDER`.
+"""Trains recipes for a step or two: `python variant_trainer.py FOLDER`.
 
-Rows of the study, and of each network one ablation, are interrupted and resumed.
+They are `TRAINED`: the rows of the study, and of each network and its initial weights one ablation.
+Rows, and of each model one ablation, are interrupted and resumed.
 
 In a process of its own, since nothing is traced here: tracing takes far longer than the few steps.
 """
@@ -16,6 +17,10 @@ from tiny_training import DEEP_BACKBONE, find_backbone
 from cifar_helpers import data, models, recipes, training
 from cifar_helpers.recipes import Recipe
 from cifar_helpers.training import epochs
+
+ROWS = [recipe for recipe in recipes.RECIPES if not recipe.variant_of]
+OF_EACH = {(each.model, each.network, each.pretrained): each for each in recipes.ABLATIONS}
+TRAINED = [*ROWS, *OF_EACH.values()]
 
 
 class Interrupted(Exception):
@@ -49,9 +54,9 @@ def main(out: Path) -> None:
     tf.config.run_functions_eagerly(True)
     splits = data.load("toy", train_size=64)
     test = data.Split(splits.test.images[:20], splits.test.labels[:20])
-    one_of_each = {recipe.model: recipe for recipe in recipes.ABLATIONS}.values()
+    one_of_each = {recipe.model: recipe for recipe in OF_EACH.values()}.values()
     # Transfer learning comes first: it teaches others.
-    for recipe in sorted(recipes.RECIPES, key=lambda recipe: recipe.model != "transfer"):
+    for recipe in sorted(TRAINED, key=lambda recipe: recipe.model != "transfer"):
         short = recipe.capped(max(1, 2 // len(recipe.phases)))
         phases = tuple(replace(phase, image_size=0) for phase in short.phases)
         tiny = replace(short, phases=phases, image_size=32, train_images=30, backbone="")
