@@ -36,7 +36,7 @@ def section(machines: dict) -> str:
         "and, where marked, `torch.compile`. *Stock Keras* is compared with ours in one number "
         "format and oneDNN setting, XLA off, and is fed as ours; *as it comes* is its `fit` on arrays with "
         "TensorFlow's and Keras' own defaults for oneDNN and XLA, in float32, without the wait at "
-        "an epoch's end. A ratio over 1 means that ours is faster; *over 3*, that the other was stopped, being over three times slower; – means not measured. "
+        "an epoch's end. A ratio over 1 means that ours is faster; *over 3*, that the other took more than three times as long and was stopped; – means not measured. "
         "Each table was measured by itself, so that speeds of one task differ between them: a ratio "
         "compares what alternated."
     )

@@ -80,7 +80,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Reference:
-    """Figures of the study that is rebuilt, on the CIFAR-10 test set.
+    """Figures of the original study, on the CIFAR-10 test set.
 
     Attributes:
         test_accuracy: a fraction.

@@ -1,6 +1,6 @@
 """How each row of the study is trained, and its variants, found by model and name.
 
-`reference` recipes follow the study that is rebuilt here with its bugs left out; the `improved`
+`reference` recipes follow the original study with its bugs left out; the `improved`
 recipe of each model is the best known for that architecture within a like budget. `ablations`
 change one thing of such a recipe each, to tell what that is worth.
 """

@@ -76,17 +76,16 @@ def test_the_headline_names_the_single_changes_that_move_accuracy():
     changes = [("less", -2.0, -3.0, -1.0), ("noise", 1.0, -1.0, 3.0), ("more", 1.0, 0.5, 1.5)]
     rows = [dict(row, changes=name, test=x, low=low, high=high) for name, x, low, high in changes]
     alone = dict(row, seeds=1, changes="alone", test=9.0, low=np.nan, high=np.nan)
-    told = _single_changes(pd.DataFrame([alone, *reversed(rows)]))
-    assert (
-        told.startswith("3 changes of a recipe") and "In 2 of them (VGG-10 2 of 3) the 95" in told
-    )
+    told, largest = _single_changes(pd.DataFrame([alone, *reversed(rows)]))
     assert re.search(
-        r"unchanged one \(of the others listed, 1 had one seed, \d+ have no records yet\)\. In",
+        r"recipe\. 3 were trained with the seeds of the unchanged recipe "
+        r"\(of the others listed, 1 had one seed, \d+ have no records yet\)\. "
+        r"In 2 of them \(VGG-10 2 of 3\) the 95",
         told,
     )
     assert (
         "each network, in points: VGG-10 (base, 10 epochs a phase, 20,000 images): less −2.0."
-        in told
+        in largest
     )
-    assert _single_changes(pd.DataFrame([alone])) == ""
-    assert _single_changes(pd.DataFrame()) == ""
+    assert _single_changes(pd.DataFrame([alone])) == []
+    assert _single_changes(pd.DataFrame()) == []

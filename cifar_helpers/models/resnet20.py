@@ -52,7 +52,7 @@ def resnet20(
     the convolutions follow one another directly.
 
     Reference: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", section 4.2,
-    arXiv:1512.03385, CVPR 2016. As in the study that is rebuilt here, convolutions keep their
+    arXiv:1512.03385, CVPR 2016. As in the original study, convolutions keep their
     biases and a changed shape is projected by a 1x1 convolution (the paper's option B). Moving
     statistics follow with momentum 0.9: Keras' 0.99 lags behind in trainings of a few hundred steps.
     """

@@ -1,4 +1,4 @@
-"""What the study that is rebuilt here concluded, each claim beside what was measured."""
+"""What the original study concluded, each claim beside what was measured."""
 
 from typing import NamedTuple
 

@@ -26,14 +26,15 @@ _COLUMNS = (
     "what changes",
 )
 SLOW_EPOCHS = (
-    "of one training run; an epoch that took more than twice the lower quartile of its phase's epochs, "
-    "and over ten seconds more, as on a busy machine, counts as that quartile, and ≈ marks the "
-    "estimates, often far below the time by the clock, that this makes more than a tenth shorter"
+    "of one training run, a mean where there are several. An epoch that took more than twice the lower "
+    "quartile of its phase's epochs, and over ten seconds more, as on a busy machine, counts as that "
+    "quartile; a time that this makes more than a tenth shorter, often far below that by the clock, is "
+    "an estimate, marked ≈"
 )
 _GAP = (
     "is training minus validation accuracy, in percentage points, of the epoch whose weights were "
-    "kept; training accuracy is averaged over the epoch with any augmentation and dropout on, and "
-    "validation accuracy may be that of averaged weights, so it can be the higher one, and gaps compare "
+    "kept. Training accuracy is averaged over the epoch with any augmentation and dropout on, and "
+    "validation accuracy may be that of averaged weights, so a gap can be negative, and gaps compare "
     "only where these are the same."
 )
 
@@ -67,7 +68,7 @@ def _column_lines(found: list[Result]) -> list[str]:
     ]
     if found[0].record["dataset"]["real"]:
         lines.append(
-            "<i>Original</i>: the figure of the study that is rebuilt here, with the epochs of its "
+            "<i>Original</i>: the figure of the original study, which this project rebuilds, with the epochs of its "
             "training; an original gap is that of the last epoch, and so is the one in brackets "
             "beside it."
         )
@@ -291,15 +292,18 @@ def describe_results(found: list[Result]) -> str:
         short_line(found),
         *_transfer_lines(found),
         *results.mark_lines(found),
-        "An interval in this table covers the choice of test images where a row was trained once, and the choice of "
-        "seeds, for their mean, where it was trained several times: the two kinds are not comparable. "
-        f"*Gap* {_GAP} Epochs are those run/asked for. A time is that "
-        f"{SLOW_EPOCHS}. Differences are taken before rounding. "
-        "Processors that differ severalfold in speed can bear one name, so times compare only roughly.",
+        "An interval covers the choice of test images (Wilson) where a row was trained once, and the choice of "
+        "seeds, for their mean (Student's t), where it was trained several times: the two kinds are not "
+        "comparable.",
+        f"*Gap* {_GAP}",
+        "*Epochs* are those run/asked for.",
+        f"*Time* is that {SLOW_EPOCHS}. Processors that differ severalfold in speed can bear one name, and "
+        "some training runs shared their machine with another one, so times compare only roughly.",
+        "Differences are taken before rounding.",
     ]
     if dataset["real"]:
-        lines.append("*Original*: the figure of the study that is rebuilt here (see Limits).")
-    return " ".join(filter(None, lines))
+        lines.append("*Original* is the figure of the original study (see Limits).")
+    return bullets(list(filter(None, lines))).data
 
 
 def _transfer_lines(found: list[Result]) -> list[str]:

@@ -30,7 +30,7 @@ def results_section(found: list[Result]) -> str:
     figure = "![Test accuracy of every row, with intervals](docs/accuracy.png)"
     about = found[0].record["dataset"]
     variants = results.load_for_effects("", about["name"]) if about["real"] else []
-    lines = [*_headline(found), _single_changes(results.effects(variants))]
+    lines = [*_headline(found), *_single_changes(results.effects(variants))]
     claims = _claims(found, variants) if about["real"] else ""
     parts = [bullets(lines).data, figure, table, describe_results(found), claims]
     return "\n" + "\n\n".join(filter(None, parts)) + "\n"
@@ -51,20 +51,20 @@ def _headline(found: list[Result]) -> list[str]:
     lacking = [models.model_label(row.model) for row in best if (row.model, row.name) not in have]
     if lacking:
         lines.append(
-            f"Without records yet: the recipe *best*, found by searches on validation images, of "
-            f"{listed(lacking)}."
+            f"Not trained for all their epochs yet: the *best* recipes of {listed(lacking)}, which short "
+            "training runs on validation images chose."
         )
     return lines
 
 
-def _single_changes(effects: pd.DataFrame) -> str:
+def _single_changes(effects: pd.DataFrame) -> list[str]:
     """What the ablations show in all, from rows of `results.effects`."""
     if effects.empty:
-        return ""
+        return []
     several = effects[(effects["seeds"] > 1) & ~effects["same_training"]]
     clear = clear_effects(several)
     if clear.empty:
-        return ""
+        return []
     by_network = several.groupby(["model", "backbone"], sort=False).size()
     clear_of = clear.groupby(["model", "backbone"]).size()
     shares = [
@@ -73,7 +73,7 @@ def _single_changes(effects: pd.DataFrame) -> str:
     ]
     rest = {
         "had one seed": sum((effects["seeds"] == 1) & ~effects["same_training"]),
-        "never acted": sum(effects["same_training"]),
+        "did not change the course of training": sum(effects["same_training"]),
         "have no records yet": sum(
             len(untested(model, effects[effects["model"] == model])) for model in models.MODELS
         ),
@@ -86,15 +86,14 @@ def _single_changes(effects: pd.DataFrame) -> str:
         f"{points(row.test)}"
         for row in largest.itertuples()
     ]
-    return (
-        f"{len(several)} changes of a recipe were trained with the seeds of the unchanged one"
-        f"{f' (of the others listed, {listed(more)})' if more else ''}. In {len(clear)} of them "
-        f"({listed(shares)}) the 95 % interval over seeds of the mean difference of test accuracy "
-        "excludes zero; about one in twenty would if no change had an effect. The largest of these for "
-        "each network, "
-        "in points: "
-        f"{'; '.join(told)}. Notebooks 1 to 4 show all."
-    )
+    return [
+        f"*Ablations* change one setting of a recipe. {len(several)} were trained with the seeds of the "
+        f"unchanged recipe{f' (of the others listed, {listed(more)})' if more else ''}. In {len(clear)} "
+        f"of them ({listed(shares)}) the 95 % interval over seeds of the mean difference of test "
+        "accuracy excludes zero; about one in twenty would if no change had an effect.",
+        "The largest of these differences for each network, in points: "
+        f"{'; '.join(told)}. Notebooks 1 to 4 show all.",
+    ]
 
 
 def _in_words(model: str, name: str) -> str:
@@ -104,13 +103,16 @@ def _in_words(model: str, name: str) -> str:
 
 
 def _claims(found: list[Result], variants: list[Result]) -> str:
-    """What became of the conclusions and next steps of the study that is rebuilt."""
+    """What became of the conclusions and next steps of the original study."""
     claims = conclusion_rows(found, variants)
     return (
-        "What the study that is rebuilt concluded and proposed, beside what was measured. A claim that "
+        "What the original study concluded and proposed, beside what was measured. A claim that "
         "names a cause is tested by changing one setting of a shortened recipe, and "
-        "its verdict holds for these short training runs; [notebook 5](notebooks/05_comparison.ipynb) explains the recipes, "
-        "the verdicts and which settings change more than they say. Intervals allow for seeds and test "
+        "its verdict holds for these short training runs: *short-base* and *short-improved* are the rows "
+        "with fewer epochs and images, *with-callbacks* is *short-base* with callbacks, *long-base* has "
+        "more epochs and fewer images. A claim is *supported* where the interval lies above zero, "
+        "*contradicted* below it, *undecided* where it contains zero. "
+        "[Notebook 5](notebooks/05_comparison.ipynb) says which settings change more than they say. Intervals allow for seeds and test "
         "images together, that of stability for seeds alone, that of mistakes for test images alone. A "
         "difference above zero speaks for the claim:\n\n"
         + results.to_markdown(claims, bold=["verdict"])
@@ -118,7 +120,7 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
 
 
 def commands_section(found: list[Result]) -> str:
-    """How to train each row again and what it gave here, as a Markdown table."""
+    """How to train each row again, what it was trained on and for how long, as a Markdown table."""
     shown = results.format_table(found)
     groups = results.by_experiment(found).values()
     table = pd.DataFrame(
@@ -130,10 +132,9 @@ def commands_section(found: list[Result]) -> str:
                 results.time_in_words([result.record for result in group], total=True)
                 for group in groups
             ],
-            **shown[["test accuracy", "95 % interval"]],
         }
     )
-    return f"\n{results.to_markdown(table, bold=['test accuracy'])}{_in_all(found)}\n"
+    return f"\n{results.to_markdown(table)}{_in_all(found)}\n"
 
 
 def _in_all(found: list[Result]) -> str:
@@ -149,6 +150,6 @@ def _in_all(found: list[Result]) -> str:
     backbone = next(filter(None, map(results.backbone_of, plain)))
     return (
         f"\n\n`run_all.py --backbone {backbone}` trains all of these rows except those of the recipe "
-        f"*best*, with the default seeds. Going by the times above, that takes "
-        f"{results.time_in_words(plain, total=True)} on such machines."
+        f"*best*, with the default seeds. By their records that takes "
+        f"{results.time_in_words(plain, total=True)} on such machines, one training run after another."
     )

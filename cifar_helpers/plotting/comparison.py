@@ -29,7 +29,7 @@ _ANOTHER_BACKBONE = _ORIGINAL | {"marker": "d", "ms": 9, "mew": 1.5, "mfc": "non
 
 
 def model_comparison(rows: pd.DataFrame) -> Figure:
-    """Test accuracy of each row of the study, with its interval and the figure of the study that is rebuilt.
+    """Test accuracy of each row of the study, with its interval and the figure of the original study.
 
     Args:
         rows: columns `model`, `recipe`, `label` (what readers see), `accuracy`, `low`, `high`,

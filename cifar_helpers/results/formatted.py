@@ -11,7 +11,7 @@ from cifar_helpers.text import DASH, count, interval, loss, percent, points
 
 
 def _original(row: pd.Series) -> str:
-    """The accuracy in the study that is rebuilt, its epochs, and another backbone that it had."""
+    """The accuracy in the original study, its epochs, and another backbone that it had."""
     told = [f"{row['reference_epochs']} epochs", backbone_label(row["reference_backbone"])]
     return f"{percent(row['reference'])} ({', '.join(filter(None, told))})"
 
@@ -40,7 +40,7 @@ _COLUMNS: dict[str, Callable[[pd.Series], str]] = {
     # Beside the study's gap, which is that of the last epoch, stands that of ours.
     "original gap": lambda row: f"{points(row['reference_gap'])} (here {points(row['last_gap'])})",
 }
-# Shown where a row has a figure of the study that is rebuilt, beside which they belong.
+# Shown where a row has a figure of the original study, beside which they belong.
 _ORIGINAL = ("original", "original gap")
 _MARKS = {
     "adapted": "*Adapted*: the study's recipe on another backbone, with a fine-tuning schedule of its own.",
@@ -55,7 +55,7 @@ def format_table(found: list[Result], columns: Sequence[str] = COLUMNS) -> pd.Da
 
     Args:
         found: results of one data set.
-        columns: of `COLUMNS`, in order. Those about the study that is rebuilt are left out
+        columns: of `COLUMNS`, in order. Those about the original study are left out
             where no row is one of its own, and hold a dash in rows that are not.
     """
     table = results_table(found)
