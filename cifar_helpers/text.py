@@ -38,6 +38,11 @@ def loss(value: float) -> str:
     return f"{value:.3f}"
 
 
+def loss_difference(value: float) -> str:
+    """A difference of cross-entropies with its sign: "−0.29"."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
 def duration(seconds: float) -> str:
     """Seconds in words that a reader takes in at a glance: "8 s", "12 min", "3 h 05 min"."""
     if seconds < 90:

@@ -100,8 +100,8 @@ def test_confidence_is_compared_with_accuracy_by_label_smoothing():
     found = [made(), made("vgg10", "improved", confidence=0.7)]
     text = narrative.describe_calibration(found, "").data
     assert (
-        "Less confident than accurate: 1 of 1 rows trained with label smoothing, 0 of 1 rows "
-        "trained without it." in text
+        "Less confident than accurate are, of those trained with label smoothing 1 of 1 rows, "
+        "without it 0 of 1 rows." in text
     )
 
 
@@ -271,7 +271,7 @@ def test_near_duplicates_are_told_shown_and_taken_out_of_every_row(repeated):
         (lambda found, images: (found[:1], images), "no record of the transfer network."),
         (
             lambda found, images: ([made("transfer", "improved")], images),
-            "--notebooks 04 --recipes improved --seeds 0 --precision float32 "
+            "--notebooks 04 --recipes improved --seeds 0 --precision float32 --dataset cifar10 "
             "--backbone efficientnet-lite0 --fresh` trains it anew",
         ),
         (

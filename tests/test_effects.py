@@ -97,7 +97,7 @@ def test_a_change_that_never_acted_is_told_apart(tmp_path, splits):
     assert row["same_training"]
     text = narrative.describe_effects("baseline_cnn", str(tmp_path), splits).data
     assert (
-        "**no-averaging**: every epoch of the training went as it did without it; only the epoch"
+        "**no-averaging**: the training itself went as without it; only another epoch's weights"
         in text
     )
 

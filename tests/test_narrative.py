@@ -49,10 +49,12 @@ def made(model="vgg10", recipe="base", *, wrong=range(40), confidence=0.9, **cha
         "epochs": {
             "requested": epochs,
             "run": 4,
+            "best": 4,
             "phases": [{"requested": epochs - 3, "run": 1}, {"requested": 3, "run": 3}],
         },
         "history": {
             "seconds": [100.0, 7.0, 9.0, 8.0],
+            "accuracy": [0.4, 0.6, 0.8, 0.9],
             "val_accuracy": [0.5, 0.6, 0.7, 0.8],
             "loss": [recipe] * 4,
         },
@@ -180,7 +182,7 @@ def test_neighbouring_rows_are_compared_over_the_seeds_of_both():
     assert whole == (
         "- The way the same network is trained, from **base** to **improved**, is worth +21.0 points "
         "on average (95 % interval over 3 seeds +16.7 to +25.3): from 69.5 % to 90.5 %. "
-        "The second was also trained for 9 epochs in place of 4; the table of recipes lists every "
+        "The second was also trained for 9 epochs instead of 4; the table of recipes lists every "
         "difference."
     )
     assert "**base** to **callbacks**: +0.0 points on average" in first
@@ -527,7 +529,9 @@ def test_means_of_unlike_seeds_are_told_apart_from_the_difference():
     better = made(recipe="improved", wrong=range(20))
     text = narrative.describe_findings([*base, better]).data
     assert "is worth +10.0 points between the training runs with seed 0 (" in text
-    assert "); the means over all seeds go from 75.0 % to 90.0 %." in text
+    assert (
+        "; the means over all that there are (2 seeds and 1 seed) go from 75.0 % to 90.0 %." in text
+    )
 
 
 def test_a_step_says_until_when_the_trainings_went_alike():

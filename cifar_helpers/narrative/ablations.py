@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.data import Splits
 from cifar_helpers.narrative.html import bullets
-from cifar_helpers.text import count, percent, points, points_interval
+from cifar_helpers.text import count, listed, loss_difference, percent, points, points_interval
 
 _WORDS = {
     "supported": "",
@@ -64,13 +64,15 @@ def describe_effects(model: str, out: str, splits: Splits) -> Markdown:
             + bullets(lines).data
         )
     if missing := untested(model, rows):
-        listed = sum(map(_has_effect, _ablations(model)))
+        all_of_them = sum(map(_has_effect, _ablations(model)))
         parts.append(
-            f"{len(missing)} of {listed} ablations have no records. {_command(model, rows)}"
+            f"{len(missing)} of {all_of_them} ablations have no records. {_command(model, rows)}"
         )
     intervals = (
         "A dot is the mean difference from the unchanged recipe over the seeds that both were trained "
-        "with; its line is the 95 % interval of that mean (Student's t, paired by seed)."
+        "with; its line is the 95 % interval of that mean (Student's t, paired by seed). Where their "
+        "intervals exclude zero, the differences of training accuracy (of the epoch whose weights were "
+        "kept, with the recipe's own augmentation and dropout on) and of test loss follow."
     )
     return Markdown("\n\n".join([intervals, *parts]))
 
@@ -101,8 +103,8 @@ def _judged(rows: pd.DataFrame, *verdicts: str) -> pd.DataFrame:
 
 def untested(model: str, rows: pd.DataFrame) -> set[tuple[str, str]]:
     """Base and name of a model's ablations that are not among rows of `results.effects`."""
-    listed = {(row.variant_of, row.name) for row in _ablations(model) if _has_effect(row)}
-    return listed - (set(zip(rows["base"], rows["recipe"], strict=True)) if len(rows) else set())
+    wanted = {(row.variant_of, row.name) for row in _ablations(model) if _has_effect(row)}
+    return wanted - (set(zip(rows["base"], rows["recipe"], strict=True)) if len(rows) else set())
 
 
 def _line(row: dict) -> str:
@@ -114,13 +116,24 @@ def _line(row: dict) -> str:
     )
     verdict = _WORDS[metrics.verdict(interval)]
     stopped = f"; ended early, after {row['stopped']} epochs" if row["stopped"] else ""
-    told = f"{points(row['test'])} points{over}{verdict}{stopped}."
+    told = f"{points(row['test'])} points{over}{verdict}{stopped}{_beside(row)}."
     if row["same_training"]:
         told = (
-            "every epoch of the training went as it did without it; only the epoch whose weights were kept "
-            f"is another: {told}"
+            "the training itself went as without it; only another epoch's weights were kept: "
+            + told
         )
     return f"**{row['changes']}**: {told}"
+
+
+def _beside(row: dict) -> str:
+    """What a change clearly does to training accuracy and test loss."""
+    words = (("train", "training accuracy", points), ("loss", "test loss", loss_difference))
+    told = []
+    for name, what, show in words:
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        if not pd.isna(low) and metrics.verdict((low, high)) != "undecided":
+            told.append(f"{what} {show(row[name])} ({show(low)} to {show(high)})")
+    return f"; {listed(told)}" if told else ""
 
 
 def _ablations(model: str) -> list[recipes.Recipe]:

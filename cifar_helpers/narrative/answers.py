@@ -52,7 +52,8 @@ def _recipes_part(groups: list[list[Result]]) -> str:
     rows = [groups[0], best]
     # A difference over the seeds in common is not that of the means where one row has more.
     seeds = [{each.record["seed"] for each in group} for group in rows]
-    means = ":" if seeds[0] == seeds[1] else "; the means over all seeds go"
+    runs = " and ".join(_seeds(group) for group in rows)
+    means = ":" if seeds[0] == seeds[1] else f"; the means over all that there are ({runs}) go"
     return (
         f"The way the same network is trained, from **{first['recipe']}** to **{last['recipe']}**, "
         f"is worth {_difference(*rows)}{means} from {percent(_mean(rows[0]))} to "
@@ -94,7 +95,7 @@ def _more_training(before: list[Result], after: list[Result]) -> str:
         ("for", "epochs", *map(results.epochs_run, (before, after))),
     )
     told = [
-        f"{how} {now} {unit} in place of {then}" for how, unit, then, now in amounts if now != then
+        f"{how} {now} {unit} instead of {then}" for how, unit, then, now in amounts if now != then
     ]
     if not told:
         return ""

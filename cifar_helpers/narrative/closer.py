@@ -56,14 +56,14 @@ def describe_calibration(found: list[Result], out: str) -> Markdown:
     about = found[0].record["dataset"]
     lines = [_scaling_line(rows)]
     if sides := [
-        f"{int((part['confidence'] < part['accuracy']).sum())} of {len(part)} rows trained {words}"
+        f"{words} {int((part['confidence'] < part['accuracy']).sum())} of {len(part)} rows"
         for words, part in (
             ("with label smoothing", rows[rows["smoothing"] > 0]),
             ("without it", rows[rows["smoothing"] == 0]),
         )
         if len(part)
     ]:
-        lines.append(f"Less confident than accurate: {', '.join(sides)}.")
+        lines.append(f"Less confident than accurate are, of those trained {', '.join(sides)}.")
     if about["real"]:
         lines += _smoothing_lines(found, results.load_for_effects(out, about["name"]))
     else:

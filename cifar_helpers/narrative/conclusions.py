@@ -10,7 +10,7 @@ from cifar_helpers import metrics, recipes, results
 from cifar_helpers.models import model_label
 from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import DASH, percent, points, points_interval
+from cifar_helpers.text import DASH, loss_difference, percent, points, points_interval
 
 ANIMALS = frozenset({"bird", "cat", "deer", "dog", "frog", "horse"})
 VEHICLES = frozenset({"airplane", "automobile", "ship", "truck"})
@@ -159,7 +159,7 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     if row["same_training"]:
         return Measured(f"{words}: too few for the change to act")
     told = {each: points(row[each]) for each in ("test", "low", "high", "base_gap")}
-    told |= {each: _signed(row[each]) for each in ("loss", "loss_low", "loss_high")}
+    told |= {each: loss_difference(row[each]) for each in ("loss", "loss_low", "loss_high")}
     note = claim.note.format_map(told)
     if note and "nan" not in note:  # as of intervals of one seed
         words += f"; {note}"
@@ -170,10 +170,6 @@ def _measure(claim: Claim, effects: pd.DataFrame) -> Measured:
     else:
         value, low, high = row["test"], row["images_low"], row["images_high"]
     return Measured(words, value, None if np.isnan(low) else (low, high))
-
-
-def _signed(loss: float) -> str:
-    return f"{loss:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _mistakes(result: Result) -> np.ndarray:

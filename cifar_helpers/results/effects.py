@@ -1,6 +1,7 @@
 """What a change is worth: variants of recipes beside the recipes that they were made from."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,9 @@ def effects(found: list[Result]) -> pd.DataFrame:
         mean over the seeds, in points) and same_training (whether all of its epochs went as the
         base's, so that what it changes never acted), then as differences of accuracy, variant minus
         base, in percentage points: test, `low` and `high` (of test, over seeds) and `images_low` and
-        `images_high` (over test images too), NaN for one seed; `loss`, `loss_low` and `loss_high`,
-        the same of the test cross-entropy, over seeds; `spread` and `base_spread` (`late_spread`,
+        `images_high` (over test images too), NaN for one seed; `train`, `train_low` and `train_high`,
+        over seeds, of the training accuracy of the epoch whose weights were kept, in points; `loss`,
+        `loss_low` and `loss_high` of the test cross-entropy; `spread` and `base_spread` (`late_spread`,
         mean over the seeds), `spread_low` and `spread_high` (of their difference, over seeds), in
         points.
     """
@@ -98,17 +100,9 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
     low, high = test["seeds"] or nothing
     images_low, images_high = test["seeds_and_images"] or nothing
     records, base_records = ([result.record for result in each] for each in (variants, bases))
-    losses, base_losses = (
-        [record["test"]["loss"] for record in each] for each in (records, base_records)
-    )
-    more_loss = np.subtract(losses, base_losses)
-    loss_low, loss_high = metrics.seeds_interval(more_loss) or nothing
     spreads, base_spreads = (
         [late_spread(record) for record in each] for each in (records, base_records)
     )
-    more_spread = np.subtract(spreads, base_spreads)
-    measured = bool(np.isfinite(more_spread).all())
-    spread_low, spread_high = (measured and metrics.seeds_interval(more_spread)) or nothing
     return {
         "model": first["model"],
         "recipe": first["recipe"],
@@ -134,14 +128,27 @@ def _effect(pairs: list[tuple[Result, Result]]) -> dict:
         "high": 100 * high,
         "images_low": 100 * images_low,
         "images_high": 100 * images_high,
-        "loss": float(np.mean(more_loss)),
-        "loss_low": loss_low,
-        "loss_high": loss_high,
+        **_over_seeds("train", *(map(_kept_training, each) for each in (records, base_records))),
+        **_over_seeds(
+            "loss", *([r["test"]["loss"] for r in each] for each in (records, base_records))
+        ),
+        **_over_seeds("spread", spreads, base_spreads),
         "spread": float(np.mean(spreads)),
         "base_spread": float(np.mean(base_spreads)),
-        "spread_low": spread_low,
-        "spread_high": spread_high,
     }
+
+
+def _over_seeds(name: str, ours: Iterable[float], theirs: Iterable[float]) -> dict[str, float]:
+    """The mean difference, paired by seed, with its 95 % interval over seeds."""
+    more = np.subtract(list(ours), list(theirs))
+    measured = bool(np.isfinite(more).all())
+    low, high = (measured and metrics.seeds_interval(more)) or (math.nan, math.nan)
+    return {name: float(np.mean(more)), f"{name}_low": low, f"{name}_high": high}
+
+
+def _kept_training(record: dict) -> float:
+    """Training accuracy of the epoch whose weights were kept, in points."""
+    return 100 * record["history"]["accuracy"][record["epochs"]["best"] - 1]
 
 
 def _stopped(found: tuple[Result, ...]) -> bool:

@@ -253,7 +253,9 @@ def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") ->
     told = (
         []
         if own
-        else ["The folder `out` holds no record of a row, so these are the published ones."]
+        else [
+            "The folder `out` holds no records of the study's rows, so these are the published ones."
+        ]
     )
     if kept := records_of(splits, found):
         if any(result.other_copy for result in kept):
