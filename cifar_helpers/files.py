@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and names made from contents."""
 
+import errno
 import hashlib
 import json
 import os
@@ -31,6 +32,15 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         move(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error in reading tells of a file's content, not of the machine's state.
+
+    Too many open files, or no memory left, say nothing about the file.
+    """
+    known = getattr(error, "errno", None) in (None, errno.EINVAL)  # as of a seek to nowhere
+    return known and not isinstance(error, MemoryError)
 
 
 def move(source: Path, target: Path) -> None:

@@ -207,7 +207,9 @@ def temperature_scale(probabilities: ArrayLike, temperature: float) -> np.ndarra
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be a number above 0; received {temperature}.")
-    return special.softmax(_logits(_checked_probabilities(probabilities)) / temperature, axis=1)
+    return special.softmax(
+        log_probabilities(_checked_probabilities(probabilities)) / temperature, axis=1
+    )
 
 
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -222,7 +224,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
         since no confidence is then too much.
     """
     labels, probabilities = _checked(labels, probabilities)
-    logits = _logits(probabilities)
+    logits = log_probabilities(probabilities)
     rows = np.arange(len(labels))
 
     # Convex in the inverse temperature, so that a bounded scalar search finds the minimum.
@@ -288,7 +290,7 @@ def seeds_difference(
     Each seed gives one difference; `seeds_interval` of these covers the draw of the seeds. A second
     interval covers the draw of the test images too: to the variance of the seeds' mean it adds that
     of the images' mean, whose differences are averaged over the seeds first, with degrees of freedom
-    by Satterthwaite.
+    by Satterthwaite; it is never narrower than the first.
 
     Reference: Satterthwaite, "An Approximate Distribution of Estimates of Variance Components",
     Biometrics Bulletin 2 (6), 1946.
@@ -417,7 +419,8 @@ def disagreement(predictions: dict[str, np.ndarray], labels: ArrayLike) -> dict:
     }
 
 
-def _logits(probabilities: np.ndarray) -> np.ndarray:
+def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """Logarithms of probabilities, finite for 0 too: the logits up to a constant for each image."""
     return np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
 
 

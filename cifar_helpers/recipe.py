@@ -194,6 +194,10 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "label_smoothing": _SHARE,
     "validation_fraction": ("in (0, 1)", lambda value: 0 < value < 1),
     "train_images": _COUNT,
+    "image_size": (
+        "0 or a whole number from 32 to 512",
+        lambda value: isinstance(value, int) and (value == 0 or 32 <= value <= 512),
+    ),
     "teacher_share": ("in [0, 1]", lambda value: 0 <= value <= 1),
     "temperature": ("at least 1", lambda value: value >= 1),
 }

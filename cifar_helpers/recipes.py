@@ -40,6 +40,7 @@ __all__ = [
     "default_rows",
     "for_backbone",
     "is_quick",
+    "is_whole",
     "names",
     "of_model",
     "parameters_hash",
@@ -396,8 +397,11 @@ def check_names(wanted: Iterable[str], *, option: str = "recipes") -> None:
     """Refuse a word that is neither a group nor any model's recipe; `option` is what it was given as.
 
     Raises:
-        UserError: for such a word; it names what was probably meant.
+        UserError: for such a word, of which it names what was probably meant, or a string in place
+            of a list.
     """
+    if isinstance(wanted, str):
+        raise UserError(f"{option} must be a list of names; received {wanted!r}.")
     for word in wanted:
         if word not in names():
             meant = closest(str(word), names(ablations=False)) or closest(str(word), names())
@@ -426,7 +430,7 @@ def check_seeds(seeds: Sequence[int], *, option: str = "seeds") -> None:
     Raises:
         UserError: for any but different whole numbers; `option` is what they were given as.
     """
-    fine = seeds and all(_is_whole(seed, 0) and seed < 2**32 for seed in seeds)
+    fine = seeds and all(is_whole(seed, 0) and seed < 2**32 for seed in seeds)
     if not fine or len(set(seeds)) < len(seeds):
         raise UserError(
             f"{option} must be different whole numbers from 0 to 2**32 - 1; received {listed(seeds)}."
@@ -439,7 +443,7 @@ def check_image_size(sizes: Sequence[int], *, option: str = "image_size") -> Non
     Raises:
         UserError: for any but one multiple of 32, or two in order; `option` as of `check_seeds`.
     """
-    fine = all(_is_whole(size, 32) and size <= 512 and size % 32 == 0 for size in sizes)
+    fine = all(is_whole(size, 32) and size <= 512 and size % 32 == 0 for size in sizes)
     if not fine or len(sizes) not in (1, 2) or list(sizes) != sorted(set(sizes)):
         raise UserError(
             f"{option} must be one size, or two with the smaller first, each a multiple of 32 from 32 "
@@ -447,7 +451,8 @@ def check_image_size(sizes: Sequence[int], *, option: str = "image_size") -> Non
         )
 
 
-def _is_whole(value: object, least: int) -> bool:
+def is_whole(value: object, least: int) -> bool:
+    """Whether a value is a whole number of at least so much; True and False are none."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 

@@ -1,5 +1,6 @@
 import os
 import tempfile
+from collections.abc import Iterator
 
 os.environ.setdefault("MPLBACKEND", "agg")
 # Tests neither find nor leave anything in the user's cache.
@@ -28,6 +29,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def toy_splits() -> data.Splits:
     """The toy set cut down to a few images: enough to train a step on."""
     return data.load("toy", train_size=64)
+
+
+@pytest.fixture(scope="module")
+def untraced() -> Iterator[None]:
+    """TensorFlow runs each step as it stands: tracing takes far longer than the few steps here."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A closer look at records: confidence, pictures, doubtful labels, near-duplicates, ensembles."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -344,13 +345,12 @@ def test_prediction_times_are_told_with_their_hardware():
     times = [
         made(seed=seed, prediction_seconds_per_image=0.001 * (seed + 1), **about) for seed in (0, 1)
     ]
-    text = narrative.describe_prediction_times(times).data
-    assert (
-        "VGG-10 (base): 1.00 to 2.00 ms per image over 2 seeds, on One, 2 cores (generation not"
-        in text
-    )
-    earlier = made(created="2026-11-25T01:00:00+00:00", prediction_seconds_per_image=0.001)
-    assert "took to trace the network." in narrative.describe_prediction_times([earlier]).data
+    earlier = made(recipe="callbacks", created="2026-11-25T01:00:00+00:00")
+    table = narrative.prediction_times_table([*times, earlier]).data
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", table)
+    on = "One, 2 cores (generation not recorded)"
+    assert cells[:5] == ["VGG-10 (base)", "2", "1.00 to 2.00", "no", on]
+    assert cells[5:] == ["VGG-10 (callbacks)", "1", "1.00", "yes", on]
 
 
 # All of it
@@ -373,7 +373,7 @@ def test_the_published_records_are_looked_at_without_keras():
     program = (
         "import sys\nfrom cifar_helpers import narrative, results\n"
         "found = results.without_variants(results.published())\n"
-        "for tell in (narrative.describe_doubtful_labels, narrative.describe_prediction_times):\n"
+        "for tell in (narrative.describe_doubtful_labels, narrative.prediction_times_table):\n"
         "    tell(found)\n"
         "narrative.describe_calibration(found, '')\n"
         "narrative.describe_near_duplicates(results.near_duplicates(found, None), found)\n"

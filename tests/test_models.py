@@ -9,6 +9,7 @@ import pytest
 from cifar_helpers import models
 from cifar_helpers.backend import keras
 
+pytestmark = pytest.mark.usefixtures("untraced")
 BUILDERS = {
     "baseline_cnn": (models.baseline_cnn, 315_722, 315_722),
     "vgg10": (models.vgg10, 402_986, 402_986),
@@ -144,15 +145,15 @@ def test_fine_tuning_trains_as_many_weights_as_the_reference():
         assert models.parameter_counts(model)["trainable"] == trainable
 
 
-def test_fine_tuning_all_layers_leaves_only_statistics_frozen():
-    model = models.transfer("efficientnet-lite0", image_size=32)
+def test_fine_tuning_all_layers_leaves_only_statistics_frozen(transfer):
+    model = transfer
     models.fine_tune(model, layers=None)
     frozen = {weight.name for weight in model.non_trainable_weights}
     assert frozen == {"moving_mean", "moving_variance"}
 
 
-def test_fine_tuning_more_layers_than_there_are_unfreezes_all():
-    model = models.transfer("efficientnet-lite0", image_size=32)
+def test_fine_tuning_more_layers_than_there_are_unfreezes_all(transfer):
+    model = transfer
     models.fine_tune(model, layers=10_000)
     assert all(layer.trainable for layer in models.backbone_layers(model))
 
@@ -181,19 +182,20 @@ def test_a_network_with_its_frozen_part_folded_trains_the_same_layers(transfer, 
     np.testing.assert_allclose(folded.predict(images, verbose=0), expected, atol=1e-5)
 
 
-def test_a_network_without_a_frozen_part_is_not_folded():
-    model = models.transfer("efficientnet-lite0", image_size=32)
+def test_a_network_without_a_frozen_part_is_not_folded(transfer):
+    model = transfer
     models.fine_tune(model, layers=None)
     assert models.fold_frozen(model) is model
 
 
-def test_a_frozen_backbone_is_cut_at_its_pooled_features():
-    trunk, _ = models.split(models.transfer("efficientnet-lite0", image_size=32))
+def test_a_frozen_backbone_is_cut_at_its_pooled_features(transfer):
+    models.fine_tune(transfer, layers=0)
+    trunk, _ = models.split(transfer)
     assert trunk.output.shape == (None, 1280)
 
 
-def test_a_network_that_trains_from_its_first_layer_cannot_be_split():
-    model = models.transfer("efficientnet-lite0", image_size=32)
+def test_a_network_that_trains_from_its_first_layer_cannot_be_split(transfer):
+    model = transfer
     models.fine_tune(model, layers=None)
     with pytest.raises(ValueError, match="frozen part"):
         models.split(model)
@@ -226,8 +228,9 @@ def test_a_skip_connection_that_pools_and_pads_is_told_from_a_projection():
     assert [stage["skips"] for stage in stages if stage["name"] == "block1"] == [("padded",)]
 
 
-def test_stages_of_a_transfer_model_are_frozen_up_to_the_head():
-    model = models.transfer("efficientnet-lite0", image_size=32)
+def test_stages_of_a_transfer_model_are_frozen_up_to_the_head(transfer):
+    model = transfer
+    models.fine_tune(model, layers=0)
     stages = models.stages(model)
     assert {stage["name"] for stage in stages if not stage["frozen"]} == {
         "images",

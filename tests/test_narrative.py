@@ -266,18 +266,16 @@ def test_an_epochs_time_is_that_of_the_last_phase():
 
 def test_agreement_is_told_beside_that_of_independent_mistakes():
     one, other = made(wrong=[3, 5, 7]), made("resnet20", "improved", wrong=[5, 7, 9])
-    text = narrative.describe_agreement([one, other]).data
-    # 98.5 % each: 0.985² and a ninth of 0.015² by chance; 198 of 200 predictions are the same.
-    agree = 100 * np.mean(one.predictions == other.predictions)
-    assert f"**VGG-10 (base)** and **ResNet-20 (improved)** agree on {agree:.1f} % of the" in text
-    assert text.endswith(
-        "independent mistakes would give about 97.0 %: that they share mistakes is not clear."
-    )
+    # 98.5 % each: 0.985² and a ninth of 0.015² by chance; 198 of 200 predictions are the same, and
+    # both are wrong on two of the images, with one class.
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", narrative.agreement_table([one, other]).data)
+    expected = ["VGG-10 (base), ResNet-20 (improved)", "99.0 %", "97.0 %", "1.0 %", "0.0 %"]
+    assert cells == [*expected, "100.0 %"]
     twins = [made(wrong=range(60)), made("resnet20", "improved", wrong=range(60))]
     # 70 % each: 0.7² and a ninth of 0.3².
-    assert narrative.describe_agreement(twins).data.endswith("mistakes would give about 50.0 %.")
-    assert len(narrative.describe_agreement([one, *twins]).data.splitlines()) == 3
-    assert not narrative.describe_agreement([one]).data
+    assert ">50.0 %<" in narrative.agreement_table(twins).data
+    assert narrative.agreement_table([one, *twins]).data.count("<tr>") == 4
+    assert not narrative.agreement_table([one]).data
 
 
 def test_limits_say_what_the_intervals_do_not_cover():
@@ -439,6 +437,21 @@ def others(monkeypatch, toy_splits):
     monkeypatch.setattr(results.store, "published", lambda: published)
     source = replace(toy_splits.source, name="CIFAR-10", real=True, sha256="")
     return published, replace(toy_splits, source=source)
+
+
+def test_published_rows_are_compared_with_published_ones(others, tmp_path):
+    """Also where the folder holds a quick pass of the model before."""
+    published, splits = others
+    shown = made(parameters_hash="shown")
+    published += [made("baseline_cnn", "improved", wrong=range(50)), shown]
+    quick = made("baseline_cnn", "improved", wrong=range(150), parameters_hash="quick")
+    results.save_result(quick, tmp_path)
+    text = narrative.describe_findings([shown], out=str(tmp_path), splits=splits).data
+    assert "the best row of the model before: +5.0 points" in text
+    own = narrative.describe_findings(
+        [made(parameters_hash="own")], out=str(tmp_path), splits=splits
+    )
+    assert "the best row of the model before: +55.0 points" in own.data
 
 
 def test_the_best_row_stands_beside_that_of_the_model_before(others):

@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 import shutil
@@ -245,6 +246,21 @@ def test_a_record_that_a_look_with_other_parameters_displaced_is_put_back(finish
     assert network.read_bytes() == b"another network"
     assert results.find_result(tmp_path, run.recipe, 1, "b" * 64) is None
     assert network.read_bytes() == b"another network"
+
+
+def test_a_record_that_cannot_be_read_just_now_is_left_alone(finished, tmp_path, monkeypatch):
+    _, run, result = finished
+    path = results.save_result(result, tmp_path)
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    wanted = result.record["parameters_hash"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse)
+        with pytest.raises(UserError, match="Too many open files"):
+            results.find_result(tmp_path, run.recipe, 1, wanted)
+    assert path.exists() and results.find_result(tmp_path, run.recipe, 1, wanted)
 
 
 def test_a_damaged_record_in_earlier_is_left_and_its_training_done_anew(finished, tmp_path, capsys):

@@ -28,6 +28,13 @@ def planned(number: str = "", **given) -> list[Training]:
     return plan_trainings(chosen, Options(**given), inputs)
 
 
+def test_a_recipe_with_a_backbone_of_its_own_has_that_ones_weights():
+    backbones = {
+        each.recipe.name: each.backbone for each in planned("04", recipes=("96px", "best"))
+    }
+    assert backbones == {"96px": "efficientnet-lite0", "best": "efficientnet-lite2"}
+
+
 class Pretending:
     """Workers that end each training at once, as `outcomes` says of its name."""
 

@@ -13,7 +13,7 @@ from cifar_helpers.data import augmentation
 from cifar_helpers.errors import UserError
 from cifar_helpers.training import optimizers, teaching
 
-TEACHER = replace(TRANSFER.capped(1), name="improved", dropout=0.0)
+TEACHER = replace(TRANSFER.capped(1), name="improved", dropout=0.0, validation_fraction=0.1)
 STUDENT = replace(
     TINY,
     name="taught",
@@ -21,11 +21,12 @@ STUDENT = replace(
     teacher_share=0.7,
     temperature=2.0,
     augmentation=teaching.POLICY,
+    validation_fraction=0.1,
 )
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny_backbone():
+def tiny_backbone(untraced):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.BACKBONES, "tiny", BACKBONE)
         yield
@@ -217,9 +218,22 @@ def test_on_all_images_a_teacher_is_a_row_of_the_run(splits):
 
 def test_a_student_on_features_that_are_computed_once_is_refused(taught, splits):
     out, _, _ = taught
-    student = replace(TRANSFER, name="taught", teacher="improved", augmentation=teaching.POLICY)
+    about = {"teacher": "improved", "augmentation": teaching.POLICY, "validation_fraction": 0.1}
+    student = replace(TRANSFER, name="taught", **about)
     with pytest.raises(UserError, match="a teacher needs each image as it is shown"):
         _train(student, splits, out)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"validation_fraction": 0.2}, "received 0.2, and 0.1 for the teacher, improved"),
+        ({"teacher": "reference"}, "must name one recipe of transfer; received 'reference'"),
+    ],
+)
+def test_a_student_trains_on_one_teachers_images(splits, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        _train(replace(STUDENT, **change), splits, tmp_path)
 
 
 def test_a_student_sees_the_views_that_its_teacher_has_answered_to(splits, tmp_path):

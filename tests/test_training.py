@@ -323,6 +323,7 @@ def test_reference_rows_are_resized_by_their_place_not_by_their_names(monkeypatc
         ({"seeds": [-1]}, "seeds must be different"),
         ({"seeds": [1.5]}, "seeds must be different"),
         ({"seeds": 3}, r"seeds must be a list, such as \[3\]"),
+        ({"wanted": "improved"}, "recipes must be a list of names; received 'improved'"),
         ({"epochs": "5"}, "epochs must be 1 or more"),
         ({"image_size": [16]}, "image_size must be one size, or two"),
         ({"image_size": [224, 96]}, "the smaller first"),

@@ -92,6 +92,8 @@ def test_a_variant_has_no_published_figures():
         ({"phase": {"warmup": 2.0}}, r"warmup must be in \[0, 1\); received 2.0"),
         ({"phase": {"ema": 1.5}}, r"ema must be in \[0, 1\)"),
         ({"label_smoothing": 3.0}, r"label_smoothing must be in \[0, 1\); received 3.0"),
+        ({"image_size": -5}, "image_size must be 0 or a whole number from 32 to 512; received -5"),
+        ({"phase": {"image_size": 48.5}}, "image_size must be 0 or a whole number from 32 to 512"),
         ({"label_smoothing": "much"}, "the variant other cannot be"),
     ],
 )

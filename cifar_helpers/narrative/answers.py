@@ -27,7 +27,8 @@ def answer_lines(found: list[Result], out: str, splits: Splits | None) -> list[s
 
     Args:
         found: results of one model's rows, in the order of the table.
-        out: the run's folder, whose records of other models and of ablations count first.
+        out: the run's folder, whose records of other models count where the page shows its own, and
+            whose records of ablations count first.
         splits: the images at hand; None leaves other models and ablations out.
     """
     groups = list(results.by_experiment(found).values())
@@ -149,12 +150,15 @@ def difference(first: Result, second: Result) -> dict:
     return told | metrics.mcnemar(*pair)
 
 
-def _known_rows(model: str, out: str, splits: Splits) -> list[Result]:
-    """A model's rows, of a run's folder where it has records, else the published ones.
+def _known_rows(model: str, found: list[Result], out: str, splits: Splits) -> list[Result]:
+    """A model's rows: published ones for a page that shows such, else those of the run's folder.
 
     Not both: beside a quick pass the published rows would say nothing.
     """
-    known = (results.load_results(out) if out else []) or results.published()
+    known = results.published()
+    of_published = {result.record["parameters_hash"] for result in known}
+    if out and any(result.record["parameters_hash"] not in of_published for result in found):
+        known = results.load_results(out)
     rows = results.without_variants(results.records_of(splits, known))
     return [result for result in rows if result.record["model"] == model]
 
@@ -162,7 +166,7 @@ def _known_rows(model: str, out: str, splits: Splits) -> list[Result]:
 def _rows_elsewhere(found: list[Result], out: str, splits: Splits) -> str:
     """The rows of the same network that have records but are not on the page."""
     here = {result.record["recipe"] for result in found}
-    known = _known_rows(found[0].record["model"], out, splits)
+    known = _known_rows(found[0].record["model"], found, out, splits)
     groups = results.by_experiment(
         [result for result in known if result.record["recipe"] not in here]
     ).values()
@@ -181,7 +185,7 @@ def _beside_model_before(found: list[Result], out: str, splits: Splits) -> str:
     """The best row beside that of the model before it in the table of models."""
     order = list(models.MODELS)
     place = order.index(found[0].record["model"])
-    other = _known_rows(order[place - 1], out, splits) if place else []
+    other = _known_rows(order[place - 1], found, out, splits) if place else []
     if not other:
         return ""
     best, before = results.best_experiment(found), results.best_experiment(other)

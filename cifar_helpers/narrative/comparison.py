@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.narrative.answers import difference
-from cifar_helpers.narrative.html import bullets, to_html
+from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import count, duration, interval, p_value, percent
+from cifar_helpers.text import DASH, count, duration, p_value, percent
 
 _TOO_FEW = Markdown("*It takes records of two models to compare them.*")
 
@@ -77,28 +77,27 @@ def plot_agreement(chosen: list[Result]) -> Figure | Markdown:
     return plotting.agreement(shares["agreement"], shares["names"])
 
 
-def describe_agreement(chosen: list[Result]) -> Markdown:
-    """Whether models share mistakes: how often two agree, beside what independent mistakes give."""
-    lines = []
+def agreement_table(chosen: list[Result]) -> HTML | Markdown:
+    """Whether models share mistakes: each two, beside what independent mistakes would give."""
+    rows = []
     for first, second in itertools.combinations(chosen, 2):
-        same = first.predictions == second.predictions
-        low, high = metrics.share_interval(int(same.sum()), len(same))
-        by_chance = _agreement_by_chance(first, second)
-        unclear = "" if low > by_chance else ": that they share mistakes is not clear"
-        lines.append(
-            f"**{results.row_label(first)}** and **{results.row_label(second)}** agree on "
-            f"{percent(same.mean())} of the images (95 % interval over test images "
-            f"{interval(low, high)}); independent mistakes would give about {percent(by_chance)}{unclear}."
+        wrong, other_wrong = (each.predictions != each.labels for each in (first, second))
+        same, both = first.predictions == second.predictions, wrong & other_wrong
+        by_chance = wrong.mean() * other_wrong.mean()
+        # Both right, or, where mistakes fall evenly, the same one of the wrong classes.
+        alike = (1 - wrong.mean()) * (1 - other_wrong.mean())
+        alike += by_chance / (len(first.record["per_class"]) - 1)
+        rows.append(
+            {
+                "models": f"{results.row_label(first)}, {results.row_label(second)}",
+                "same answer": percent(same.mean()),
+                "by chance": percent(alike),
+                "both wrong": percent(both.mean()),
+                "both by chance": percent(by_chance),
+                "then alike": percent(same[both].mean()) if both.any() else DASH,
+            }
         )
-    return bullets(lines)
-
-
-def _agreement_by_chance(first: Result, second: Result) -> float:
-    """The share of images with one prediction if mistakes were independent and fell evenly."""
-    right, other_right = (each.record["test"]["accuracy"] for each in (first, second))
-    wrong_classes = len(first.record["per_class"]) - 1
-    # Both right, or the same one of the wrong classes.
-    return right * other_right + (1 - right) * (1 - other_right) / wrong_classes
+    return to_html(pd.DataFrame(rows), "agreement") if rows else Markdown("")
 
 
 def disagreement_table(chosen: list[Result]) -> pd.DataFrame | Markdown:

@@ -12,7 +12,7 @@ from cifar_helpers import metrics, plotting, results
 from cifar_helpers.data import Splits
 from cifar_helpers.narrative.answers import difference
 from cifar_helpers.narrative.closer import NO_PICTURES, subject, title, train_anew
-from cifar_helpers.narrative.html import bullets, to_html
+from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
 from cifar_helpers.text import count, interval, p_value, percent, points
 
@@ -206,18 +206,20 @@ def describe_ensemble(chosen: list[Result]) -> Markdown:
 # Prediction time
 
 
-def describe_prediction_times(found: list[Result]) -> Markdown:
+def prediction_times_table(found: list[Result]) -> HTML:
     """How long each row takes to predict an image, and on which hardware."""
-    lines = []
+    rows = []
     for group in results.by_experiment(found).values():
-        label = results.row_label(group[0])
         times = [1e3 * result.record["prediction_seconds_per_image"] for result in group]
         spread = f"{min(times):.2f} to {max(times):.2f}" if len(times) > 1 else f"{times[0]:.2f}"
-        on = "; ".join(results.machines(group))
-        seeds = f" over {len(times)} seeds" if len(times) > 1 else ""
         first = min(result.record["created"] for result in group)
-        traced = (
-            ", including the time TensorFlow took to trace the network" if first < _UNTRACED else ""
+        rows.append(
+            {
+                "row": results.row_label(group[0]),
+                "seeds": len(times),
+                "ms per image": spread,
+                "tracing included": "yes" if first < _UNTRACED else "no",
+                "on": "; ".join(results.machines(group)),
+            }
         )
-        lines.append(f"{label}: {spread} ms per image{seeds}, on {on}{traced}.")
-    return bullets(lines)
+    return to_html(pd.DataFrame(rows), "times")

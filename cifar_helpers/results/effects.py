@@ -161,7 +161,8 @@ def late_spread(record: dict) -> float:
     """How far validation accuracy strays over the last third of the epochs, in points.
 
     It is the standard deviation around the straight line that fits best: a network that is still
-    getting better is not unstable for that. NaN for fewer than three epochs.
+    getting better is not unstable for that. NaN for fewer than seven epochs, whose last third has no
+    three.
     """
     accuracies = record["history"]["val_accuracy"]
     last = np.array(accuracies[-math.ceil(len(accuracies) / 3) :])

@@ -273,13 +273,31 @@ def _read_wanted(place: _Place, wanted: Sequence[str]) -> Result | None:
     if not place.record.exists():
         return None
     try:
-        found = _read_result(place.record)
-        dict(found.arrays)  # all of them are sound
+        found: Result | None = _read_whole(place)
+    except UserError:
+        with _held(replace(place, earlier="")):  # so that no other process is moving it
+            found = _read_or_move(place)
+    return found if found and found.record["parameters_hash"] in wanted else None
+
+
+def _read_or_move(place: _Place) -> Result | None:
+    if not place.record.exists():
+        return None
+    try:
+        return _read_whole(place)
     except UserError as error:
+        if error.__cause__ and not files.is_damage(error.__cause__):
+            raise
         place.move(place.named("damaged"))
         print(f"{error}. It is kept as {place.named('damaged').name}; the training is done anew.")
-        return None
-    return found if found.record.get("parameters_hash") in wanted else None
+    return None
+
+
+def _read_whole(place: _Place) -> Result:
+    """The record at a place, all of whose arrays are sound."""
+    found = _read_result(place.record)
+    dict(found.arrays)
+    return found
 
 
 def _read_result(path: Path) -> Result:

@@ -23,7 +23,7 @@ from cifar_helpers import data
 from cifar_helpers.hardware import thread_variables
 from cifar_helpers.models import backbones
 from cifar_helpers.runner.processes import one_process
-from cifar_helpers.runner.trainings import Training, load_images, train
+from cifar_helpers.runner.trainings import Training, find_weights, load_images, train
 
 if TYPE_CHECKING:
     from cifar_helpers.results import Result
@@ -52,9 +52,9 @@ class Shipment:
 def make_shipment(trainings: Sequence[Training], **about: Any) -> Shipment:
     """Read what the trainings need; `about` are the other attributes of a `Shipment`."""
     first, weights = trainings[0], {}
-    for name, file in {(each.backbone, each.weights_file) for each in trainings if each.backbone}:
-        found = backbones.resolve(name, file)
-        weights[name] = found, Path(found.path).read_bytes()
+    for each in trainings:
+        if (found := find_weights(each)) and each.backbone not in weights:
+            weights[each.backbone] = found, Path(found.path).read_bytes()
     return Shipment(load_images(first.dataset, first.data_dir), weights, **about)
 
 

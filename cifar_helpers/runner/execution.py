@@ -110,8 +110,7 @@ def _kernel_manager() -> Any:
 def _start_kernel(manager: Any, job: Job) -> None:
     """Start the process; what it writes outside the notebook goes to the job's log.
 
-    Its folder is set here, not through papermill's `cwd`, which changes this process's: a cluster's
-    worker may run notebooks in threads.
+    Its folder is set here, not through papermill's `cwd`, which changes this process's.
     """
     job.output.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, **job.environment}

@@ -329,7 +329,11 @@ def check(options: Options, notebooks: list[Notebook]) -> Options:
     options = _place_parameters(options, notebooks)
     for name, option in TABLE.items():
         value = getattr(options, name)
-        if option.least is not None and value is not None and not _is_whole(value, option.least):
+        if (
+            option.least is not None
+            and value is not None
+            and not recipes.is_whole(value, option.least)
+        ):
             advice = " Leave it out for no limit." if getattr(Options, name) is None else ""
             raise UserError(
                 f"{_flag(name)} must be a whole number of at least {option.least}; "
@@ -456,10 +460,6 @@ def _literal(text: str, kind: str) -> Any:
 
 def _flag(name: str) -> str:
     return TABLE[name].flag or "--" + name.replace("_", "-")
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _frozen(value: Any) -> Any:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook with its parameters: the unit of work, here or on a cluster.
+    """One notebook with its parameters.
 
     Attributes:
         name: of the notebook, without ending.

@@ -67,6 +67,8 @@ def train_all(
             running[workers.submit(name, training)] = name, training
         show([training for _, training in running.values()])
         ended, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
+        if not running:  # then it has not waited
+            time.sleep(POLL)
         for future in ended:
             _, training = running.pop(future)
             if future.cancelled():  # by a cluster that is gone

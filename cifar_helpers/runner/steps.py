@@ -23,7 +23,7 @@ from cifar_helpers.runner.plan import ROOT, Job, kernel_environment, make_plan, 
 from cifar_helpers.runner.processes import Processes, open_processes, signals_interrupt
 from cifar_helpers.runner.record import Record, earlier_choices, hold, open_record, shown
 from cifar_helpers.runner.schedule import train_all
-from cifar_helpers.runner.trainings import Training, plan_trainings
+from cifar_helpers.runner.trainings import Training, is_done, plan_trainings
 from cifar_helpers.runner.workers import connect, open_workers
 from cifar_helpers.text import listed, percent
 
@@ -160,9 +160,11 @@ def train(overview: "Overview", client: Any, workers: int, environment: dict[str
         # A teacher's answers are on this machine.
         if each.recipe.model in models and not (client and each.recipe.teacher)
     ]
+    folder = overview.record.folder
+    if client:  # its workers do not see the records
+        trainings = [each for each in trainings if not is_done(each, str(folder))]
     if not trainings:
         return
-    folder = overview.record.folder
     with (
         open_workers(client, workers, folder, trainings, environment) as opened,
         progress.open_display() as show,

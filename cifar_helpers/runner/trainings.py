@@ -90,7 +90,9 @@ def plan_trainings(
             plan |= {"image_size": options.image_size or (), "backbone": inputs.backbone}
         wanted = list(options.recipes or recipes.DEFAULT)
         pairs = training.plan(entry.name, wanted, **plan)
-        found += [Training(recipe, seed, **settings) for recipe, seed in pairs]
+        for recipe, seed in pairs:
+            own = {"backbone": recipe.backbone, "weights_file": ""} if recipe.backbone else {}
+            found.append(Training(recipe, seed, **settings | own))
     return found
 
 
@@ -106,8 +108,8 @@ def train_here(training: Training, out: str, environment: dict[str, str]) -> Non
         environment: variables, which TensorFlow reads when it is imported.
     """
     os.environ.update(environment)
-    weights = _find(training.backbone, training.weights_file) if training.backbone else None
-    train(training, out, load_images(training.dataset, training.data_dir), weights)
+    splits = load_images(training.dataset, training.data_dir)
+    train(training, out, splits, find_weights(training))
 
 
 def train(
@@ -123,25 +125,44 @@ def train(
     """
     from cifar_helpers import training as trainings
 
+    with contextlib.redirect_stdout(io.StringIO()):  # what it says would cut through the display
+        trainings.train(**_arguments(training, out, splits, weights), verbose=False)
+
+
+def is_done(training: Training, out: str) -> bool:
+    """Whether the run's folder, on this machine, has its record."""
+    from cifar_helpers import training as trainings
+
+    splits = load_images(training.dataset, training.data_dir)
+    return trainings.is_recorded(**_arguments(training, out, splits, find_weights(training)))
+
+
+def _arguments(
+    training: Training, out: str, splits: data.Splits, weights: backbones.Weights | None
+) -> dict[str, Any]:
+    """What `train` and `is_recorded` of `cifar_helpers.training` take."""
     if training.train_size:
         splits = splits.resplit(training.recipe.validation_fraction, train_size=training.train_size)
-    with contextlib.redirect_stdout(io.StringIO()):  # what it says would cut through the display
-        trainings.train(
-            training.recipe,
-            splits,
-            seed=training.seed,
-            out=out,
-            weights=weights,
-            precision=training.precision,
-            deterministic=training.deterministic,
-            verbose=False,
-        )
+    return {
+        "recipe": training.recipe,
+        "splits": splits,
+        "seed": training.seed,
+        "out": out,
+        "weights": weights,
+        "precision": training.precision,
+        "deterministic": training.deterministic,
+    }
 
 
 @cache
 def load_images(dataset: str, data_dir: str) -> data.Splits:
     """The images, read once a process."""
     return data.load(dataset, data_dir=data_dir)
+
+
+def find_weights(training: Training) -> backbones.Weights | None:
+    """The weights of its backbone, if it has one, looked for once a process."""
+    return _find(training.backbone, training.weights_file) if training.backbone else None
 
 
 @cache

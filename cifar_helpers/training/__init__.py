@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cifar_helpers.training.optimizers import WarmupDecay, compile_for
     from cifar_helpers.training.precision import fastest_precision
     from cifar_helpers.training.records import network_of, read_network
-    from cifar_helpers.training.trainings import evaluate, train
+    from cifar_helpers.training.trainings import evaluate, is_recorded, train
 
 # What imports Keras is imported when it is asked for: a plan needs none.
 _MODULES = {
@@ -29,6 +29,7 @@ _MODULES = {
     "feed": "feeding",
     "grad_cam": "explained",
     "heat_maps": "explained",
+    "is_recorded": "trainings",
     "network_of": "records",
     "predict": "feeding",
     "read_network": "records",
@@ -46,6 +47,7 @@ __all__ = [
     "feed",
     "grad_cam",
     "heat_maps",
+    "is_recorded",
     "network_of",
     "plan",
     "predict",

@@ -35,14 +35,16 @@ def write_checkpoint(path: Path, arrays: dict[str, list], state: dict[str, Any])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """A checkpoint's `state` and the arrays of its groups; None if it cannot be read."""
+    """A checkpoint's `state` and the arrays of its groups; None if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             saved: dict[str, Any] = {"state": json.loads(str(file["state"]))}
             for group in _GROUPS:
                 count = sum(name.startswith(f"{group}/") for name in file.files)
                 saved[group] = [file[f"{group}/{position}"] for position in range(count)]
-    except Exception:  # zipfile, zlib, json and NumPy each have their own ways to object
+    except Exception as error:  # zipfile, zlib, json and NumPy each have their own ways to object
+        if not files.is_damage(error):
+            raise
         return None
     return saved
 
@@ -52,10 +54,10 @@ def misfit(saved: dict[str, Any], parameters_hash: str, model: keras.Model) -> s
     state = saved["state"]
     if state["parameters_hash"] != parameters_hash:
         return "is of other parameters"
-    before = state["versions"]  # the first edition named every package, and no backend
     for name, now in deciding_versions().items():
-        if name in before and _deciding_part(name, before[name]) != _deciding_part(name, now):
-            return f"was made with {name} {before[name]}, now it is {now}"
+        before = state["versions"].get(name, "of another version")
+        if _deciding_part(name, before) != _deciding_part(name, now):
+            return f"was made with {name} {before}, now it is {now}"
     shapes = [tuple(variable.shape) for variable in model.variables]
     if [value.shape for value in saved["model"]] != shapes:
         return "is of another network"

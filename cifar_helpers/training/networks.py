@@ -26,7 +26,7 @@ def check(recipe: Recipe) -> None:
         UserError: for an unknown model, a field that no network without a backbone uses, or what the
             model's builder does not take.
     """
-    if recipe.model not in models.MODELS:
+    if recipe.model not in models.MODELS:  # which need not have a recipe in the table
         raise UserError(
             f"model must be one of {listed(models.MODELS)}; received {recipe.model!r}."
             f"{closest(recipe.model, models.MODELS)}"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cifar_helpers import cache, data, results
+from cifar_helpers import cache, data, metrics, results
 from cifar_helpers.backend import keras
 from cifar_helpers.data import augmentation
 from cifar_helpers.errors import UserError
@@ -28,7 +28,10 @@ from cifar_helpers.training.records import network_of
 
 MODEL, SEED = "transfer", 0  # whose networks teach
 POLICY = "grid_crop_flip"
-_SMALLEST = 1e-7  # of a probability whose logarithm is taken
+
+
+class _MissingAnswersError(Exception):
+    """Answers are not on disk, and there is no network to ask."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def make_teacher(
 
     def compute(number: int) -> np.ndarray:
         if network is None:
-            raise LookupError
+            raise _MissingAnswersError
         started = time.perf_counter()
         answers = logits(feeding.predict(network, augmentation.grid_view(images, number)))
         took = np.array(time.perf_counter() - started)
@@ -87,19 +90,19 @@ def make_teacher(
     ]
     try:
         views = cache.cached_all(wanted)
-    except LookupError:
+    except _MissingAnswersError:
         return None
     # Of all views, also where some were on disk: the price of the table, not of this call.
     known = []
     for number in range(len(views)):
-        with contextlib.suppress(LookupError):
+        with contextlib.suppress(_MissingAnswersError):
             known.append(cache.cached(key | {"seconds": [POLICY, number]}, _not_measured))
     seconds = len(views) * float(np.mean(known)) if known else 0.0
     return Teacher(recipe, weights_sha256, np.stack(views), seconds)
 
 
 def _not_measured() -> np.ndarray:
-    raise LookupError
+    raise _MissingAnswersError
 
 
 def logits(probabilities: np.ndarray) -> np.ndarray:
@@ -107,7 +110,7 @@ def logits(probabilities: np.ndarray) -> np.ndarray:
 
     They are the logits up to a constant for each image, which no softmax sees.
     """
-    return np.log(np.maximum(probabilities, _SMALLEST)).astype("float16")
+    return metrics.log_probabilities(probabilities).astype("float16")
 
 
 def find_teacher(recipe: Recipe, splits: data.Splits, out: str) -> Teacher | None:

@@ -124,6 +124,27 @@ def train(
     return run
 
 
+def is_recorded(
+    recipe: Recipe,
+    splits: data.Splits,
+    *,
+    seed: int,
+    out: str,
+    weights: backbones.Weights | str | None = None,
+    precision: str = "auto",
+    deterministic: bool = False,
+) -> bool:
+    """Whether `train` with these arguments would find the training done; not for students."""
+    splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(recipe, splits))
+    weights = _weights_for(recipe, weights)
+    make = partial(make_run, recipe, splits, seed=seed, weights=weights)
+    candidates = [
+        make(precision=policy, deterministic=deterministic)
+        for policy in policies(recipe.model, precision)
+    ]
+    return _recorded(candidates, out) is not None
+
+
 def _teacher(
     recipe: Recipe, splits: data.Splits, out: str, deterministic: bool, verbose: bool
 ) -> Teacher:
@@ -131,10 +152,19 @@ def _teacher(
 
     A student of few epochs has a teacher of as few, unless one trained for all of them is there.
     """
+    teachers = plan(MODEL, [recipe.teacher], seeds=[SEED], epochs=recipe.epochs)
+    if len(teachers) > 1:
+        raise UserError(f"teacher must name one recipe of {MODEL}; received {recipe.teacher!r}.")
+    row, seed = teachers[0]
+    if row.validation_fraction != recipe.validation_fraction:
+        raise UserError(
+            "a student must train on its teacher's images, so both must hold out the same share for "
+            f"validation; received {recipe.validation_fraction:g}, and {row.validation_fraction:g} for "
+            f"the teacher, {row.name}."
+        )
     if found := find_teacher(recipe, splits, out):
         return found
     folder = teachers_folder(splits, out)
-    ((row, seed),) = plan(MODEL, [recipe.teacher], seeds=[SEED], epochs=recipe.epochs)
     run = train(
         row,
         splits,
@@ -299,7 +329,8 @@ def evaluate(run: Run, *, out: str = "") -> results.Result:
         run.result = make_result(run, validation, test, prediction_seconds=seconds)
         if run.recipe.explained:
             run.result = replace(run.result, arrays={**run.result.arrays, **explain(run)})
-        if out:
-            results.save_result(run.result, out, save_model=partial(save_model, run.model))
-            run.checkpoint(out).unlink(missing_ok=True)
+    where = (out, run.recipe, run.seed, run.parameters_hash)
+    if out and run.model and results.find_result(*where) is None:
+        results.save_result(run.result, out, save_model=partial(save_model, run.model))
+        run.checkpoint(out).unlink(missing_ok=True)
     return run.result
