@@ -3,7 +3,7 @@
 What a notebook calls returns something that it displays as the last value of a cell.
 """
 
-from cifar_helpers.narrative.ablations import describe_effects, effect_rows, plot_effects
+from cifar_helpers.narrative.ablations import describe_effects, plot_effects
 from cifar_helpers.narrative.answers import describe_answer
 from cifar_helpers.narrative.closer import (
     calibration_table,
@@ -79,7 +79,6 @@ __all__ = [
     "describe_results",
     "describe_trials",
     "disagreement_table",
-    "effect_rows",
     "ensemble_table",
     "fine_tuning_table",
     "near_duplicates_table",
