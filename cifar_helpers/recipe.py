@@ -160,6 +160,11 @@ class Recipe:
         """Epochs of all phases, at the most."""
         return sum(phase.epochs for phase in self.phases)
 
+    @property
+    def may_stop(self) -> bool:
+        """Whether early stopping may end it before that."""
+        return any(phase.early_stopping for phase in self.phases)
+
     def capped(self, epochs: int) -> "Recipe":
         """The recipe with at most `epochs` epochs a phase; 0 leaves it as it is.
 

@@ -17,7 +17,7 @@ import filelock
 import psutil
 import pytest
 from nbclient.exceptions import DeadKernelError
-from tiny_study import ROOT, is_gone
+from tiny_study import ROOT, is_gone, without_kernels
 
 from cifar_helpers.runner import execution, processes, record, steps
 
@@ -82,7 +82,8 @@ def sleepy(study):
 def awake(study, *words) -> int:
     """The same command, with a first notebook that no longer sleeps; its exit status."""
     study.add("01_sleeps", "records_its_parameters")
-    return study.run("--no-html", *words)
+    with without_kernels():
+        return study.run("--no-html", *words)
 
 
 # Signals

@@ -1,7 +1,7 @@
 """Kill a toy run again and again at random moments; the same command must end in the same records.
 
 `KILLS=10 python -m pytest tests/test_kills.py` does it ten times to three of the study's notebooks;
-by default it is twice to a notebook that only trains.
+by default it is once to a notebook that only trains.
 """
 
 import json
@@ -107,7 +107,8 @@ def test_kills_at_random_moments_lose_nothing(start, tmp_path):
     while kills < KILLS:
         process = start(folders[-1])
         # So long that the work is about done after the last kill.
-        time.sleep(choose.uniform(0.5, until_training + 2 * (whole - until_training) / KILLS))
+        at_most = until_training + min(2, KILLS) * (whole - until_training) / KILLS
+        time.sleep(choose.uniform(0.5, at_most))
         try:
             family = psutil.Process(process.pid).children(recursive=True)
         except psutil.NoSuchProcess:

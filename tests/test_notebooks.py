@@ -193,6 +193,9 @@ def test_running_again_gives_the_same_tables_and_sentences(executed):
     whole, *others = [nbformat.read(executed / path.name, as_version=4) for path in chosen]
     for other in others:
         whole.cells += other.cells
+    # Nothing of these is compared.
+    slow = ("network.compile(", "some = ", "few = ")
+    whole.cells = [cell for cell in whole.cells if not cell.source.startswith(slow)]
     for number, cell in enumerate(whole.cells):
         cell.id = str(number)
     nbformat.write(whole, executed / "again.ipynb")
@@ -232,21 +235,19 @@ def test_the_comparison_of_a_fresh_checkout_shows_the_published_records(tmp_path
 
 
 @pytest.mark.skipif(not os.environ.get("CIFAR10_DIR"), reason="CIFAR10_DIR is not set")
-@pytest.mark.parametrize("changed", [False, True], ids=["the same images", "other pixels"])
-def test_the_comparison_shows_published_records_beside_a_copy(tmp_path, monkeypatch, changed):
-    """With CIFAR-10, and with a complete copy in which some pixels differ."""
+def test_the_comparison_shows_published_records_beside_another_copy(tmp_path, monkeypatch):
+    """A complete copy of CIFAR-10 in which some pixels differ."""
     copy = tmp_path / "cifar-10-batches-py"
     copy.mkdir()
     for path in Path(os.environ["CIFAR10_DIR"]).resolve().glob("*_batch*"):
         (copy / path.name).symlink_to(path)
     (copy / "batches.meta").symlink_to(Path(os.environ["CIFAR10_DIR"]).resolve() / "batches.meta")
-    if changed:
-        batch = pickle.loads((copy / "data_batch_1").read_bytes(), encoding="bytes")
-        batch[b"data"] = batch[b"data"].copy()
-        batch[b"data"][0, :7] ^= 255
-        (copy / "data_batch_1").unlink()
-        (copy / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=2))
+    batch = pickle.loads((copy / "data_batch_1").read_bytes(), encoding="bytes")
+    batch[b"data"] = batch[b"data"].copy()
+    batch[b"data"][0, :7] ^= 255
+    (copy / "data_batch_1").unlink()
+    (copy / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=2))
     monkeypatch.setenv("CIFAR10_DIR", str(copy))
     shown = _compare(tmp_path)
     assert "these are the published ones" in shown and "without pictures" not in shown
-    assert ("another complete copy" in shown) == changed
+    assert "another complete copy" in shown

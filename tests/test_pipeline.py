@@ -10,7 +10,7 @@ from pathlib import Path
 
 import papermill
 import pytest
-from tiny_study import ROOT, TinyStudy, is_gone
+from tiny_study import ROOT, TinyStudy, is_gone, without_kernels
 
 from cifar_helpers import models, recipes, results, text
 from cifar_helpers.errors import UserError, WeightsError
@@ -38,7 +38,14 @@ def find(monkeypatch, data: dict, *weights: dict) -> None:
     monkeypatch.setattr(steps, "find_weights", lambda *arguments: weights)
 
 
-def without_kernels(monkeypatch) -> dict[str, dict]:
+@pytest.fixture
+def inline():
+    """Notebooks run without kernels."""
+    with without_kernels():
+        yield
+
+
+def planned_alone(monkeypatch) -> dict[str, dict]:
     """Let the runner execute no notebook; gives the parameters that each would have had."""
     passed: dict[str, dict] = {}
 
@@ -158,7 +165,7 @@ def test_cell_timeout_fails_the_notebook(study, capfd):
 # The same command again
 
 
-def test_finished_notebooks_are_skipped(study, capfd):
+def test_finished_notebooks_are_skipped(inline, study, capfd):
     study.add("01_records", "records_its_parameters")
     study.add("05_lists", "lists_what_ran")
     assert study.run("--no-html") == study.run("--no-html", "--notebooks", "1") == 0
@@ -167,7 +174,7 @@ def test_finished_notebooks_are_skipped(study, capfd):
     assert study.statuses() == {"01_records": "finished", "05_lists": "finished"}
 
 
-def test_changed_notebook_and_failed_notebook_run_again(study):
+def test_changed_notebook_and_failed_notebook_run_again(inline, study):
     study.add("01_records", "records_its_parameters")
     study.add("02_fails", "fails_in_second_cell")
     assert study.run("--no-html") == 1
@@ -180,7 +187,7 @@ def test_changed_notebook_and_failed_notebook_run_again(study):
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("of other epochs")])
-def test_notebook_runs_again_when_its_record_is_no_longer_what_it_left(study, change):
+def test_notebook_runs_again_when_its_record_is_no_longer_what_it_left(inline, study, change):
     study.add("02_vgg10", "leaves_a_record")
     record = study.runs / "full" / "results" / "vgg10" / "base" / "seed0.json"
     assert study.run("--no-html") == 0
@@ -190,7 +197,7 @@ def test_notebook_runs_again_when_its_record_is_no_longer_what_it_left(study, ch
     assert record.read_text() == "{}"
 
 
-def test_other_weights_rerun_the_notebook(study, monkeypatch):
+def test_other_weights_rerun_the_notebook(inline, study, monkeypatch):
     study.add("04_transfer_learning", "has_transfer_parameters")
     hashes = []
     for content in "aab":
@@ -201,7 +208,9 @@ def test_other_weights_rerun_the_notebook(study, monkeypatch):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_an_edited_recipe_reruns_the_notebook_and_an_edited_runner_does_not(study, monkeypatch):
+def test_an_edited_recipe_reruns_the_notebook_and_an_edited_runner_does_not(
+    inline, study, monkeypatch
+):
     package = study.root / "checkout" / "cifar_helpers"
     shutil.copytree(ROOT / "cifar_helpers", package)
     monkeypatch.setattr(plan, "ROOT", package.parent)
@@ -219,7 +228,7 @@ def test_an_edited_recipe_reruns_the_notebook_and_an_edited_runner_does_not(stud
 
 def test_the_backbone_that_auto_found_is_passed_on_by_name(study, monkeypatch):
     find(monkeypatch, TOY, LITE0)
-    passed = without_kernels(monkeypatch)
+    passed = planned_alone(monkeypatch)
     study.add("04_transfer_learning", "has_transfer_parameters")
     assert study.run("--no-html") == 0
     assert passed["04_transfer_learning"]["backbone"] == "efficientnet-lite0"
@@ -239,7 +248,7 @@ def test_a_continued_run_keeps_its_backbone_or_is_refused(study, monkeypatch, ca
     missing: set = set()
     monkeypatch.setattr(steps, "find_data", lambda *arguments: TOY)
     monkeypatch.setattr(inputs, "run_apart", lambda function, *arguments: resolve(*arguments))
-    without_kernels(monkeypatch)
+    planned_alone(monkeypatch)
     study.add("01_records", "records_its_parameters")
     study.add("04_transfer_learning", "has_transfer_parameters")
     assert study.run("--no-html", "--backbone", "efficientnet-lite0", "--out", "lite0") == 0
@@ -286,7 +295,7 @@ FIRST_EDITION = {
 }
 
 
-def test_a_run_of_the_first_edition_continues(study, monkeypatch, capfd):
+def test_a_run_of_the_first_edition_continues(inline, study, monkeypatch, capfd):
     begun_with = []
     monkeypatch.setattr(steps, "find_data", lambda *arguments: TOY)
 
@@ -312,7 +321,7 @@ def test_a_run_of_the_first_edition_continues(study, monkeypatch, capfd):
     assert "holds a run with epochs 2, now it is 3" in capfd.readouterr().err
 
 
-def test_comparison_runs_again_when_a_record_was_added(study):
+def test_comparison_runs_again_when_a_record_was_added(inline, study):
     study.add("05_lists", "lists_what_ran")
     assert study.run("--no-html") == 0
     listed = study.runs / "full" / "ran.txt"
@@ -324,7 +333,7 @@ def test_comparison_runs_again_when_a_record_was_added(study):
     assert listed.exists()
 
 
-def test_fresh_keeps_the_earlier_run(study):
+def test_fresh_keeps_the_earlier_run(inline, study):
     study.add("01_records", "records_its_parameters")
     earlier = study.runs / "full" / "run.json"
     earlier.parent.mkdir(parents=True)
@@ -508,7 +517,7 @@ def test_parameters_are_those_that_papermill_finds():
 # Data
 
 
-def test_all_notebooks_use_the_data_that_auto_found(study, monkeypatch, capfd):
+def test_all_notebooks_use_the_data_that_auto_found(inline, study, monkeypatch, capfd):
     find(monkeypatch, TOY)
     study.add("01_reads", "reads_data")
     study.add("05_lists", "lists_what_ran")
@@ -553,7 +562,7 @@ def test_seeds_and_recipes_said_aloud_are_what_the_notebook_gets(study, epochs):
     assert (other["seeds"], other["recipes"]) == ([0, 1], ["improved"])
 
 
-def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch, capfd):
+def test_quick_pass_says_what_is_less_and_how_to_have_it_all(inline, study, monkeypatch, capfd):
     find(monkeypatch, TOY, LITE0)
     study.add("01_records", "records_its_parameters")
     study.add("04_transfer_learning", "has_transfer_parameters")
@@ -568,7 +577,7 @@ def test_quick_pass_says_what_is_less_and_how_to_have_it_all(study, monkeypatch,
     index = (study.runs / "toy-epochs-2" / "html" / "index.html").read_text()
     assert "Lite0 it is." in index and reductions in index
     words = ("--seeds", "1", "--train-size", "50", "--image-size", "32")
-    without_kernels(monkeypatch)
+    planned_alone(monkeypatch)
     assert study.run("--epochs", "2", *words) == 0
     assert "Quick pass: every training phase is capped at 2 epochs.\n" in capfd.readouterr().out
 
@@ -837,7 +846,7 @@ def test_the_reports_command_shows_no_folder_of_the_user():
         assert report._command({name: "/home/me/file"}) == f"python run_all.py {flag} file"
 
 
-def test_a_page_is_written_again_only_where_it_changes_as_by_a_link_to_the_next_one(study):
+def test_a_page_is_written_again_only_where_it_changes_as_by_a_link_to_the_next_one(inline, study):
     study.add("01_records", "records_its_parameters")
     study.add("02_records", "records_its_parameters")
     page = study.runs / "full" / "html" / "01_records.html"

@@ -278,7 +278,7 @@ def test_a_damaged_record_in_earlier_is_left_and_its_training_done_anew(finished
 
 def test_many_writers_lose_no_record(tmp_path):
     """Records of their own, and one that all of them write at once."""
-    writers, count = 16, 50
+    writers, count = 6, 50
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(writers, mp_context=context) as pool:
         futures = [pool.submit(write_records, tmp_path, k, count) for k in range(writers)]

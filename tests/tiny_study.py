@@ -1,12 +1,20 @@
 """A study of tiny notebooks, for tests of the runner with real processes."""
 
+import contextlib
+import io
 import json
+import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from unittest import mock
 
-from cifar_helpers.runner import options, run
+import nbformat
+
+from cifar_helpers.runner import options, run, steps
 
 FIXTURES = Path(__file__).with_name("notebooks")
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,6 +70,43 @@ class TinyStudy:
         script = self.root / "run_tiny.py"
         script.write_text(program)
         return [sys.executable, str(script), *words]
+
+
+@contextlib.contextmanager
+def without_kernels() -> Iterator[None]:
+    """Notebooks run in this process: for tests of what goes on around them."""
+    with mock.patch.object(steps, "open_processes", lambda: contextlib.nullcontext(_Inline())):
+        yield
+
+
+class _Inline:
+    def submit(self, _, job) -> Future:
+        future: Future = Future()
+        future.set_result({"seconds": 0.0} | _run_cells(job))
+        return future
+
+
+def _run_cells(job) -> dict:
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    names, before = {}, os.getcwd()
+    os.chdir(job.output.parent)
+    cells = nbformat.read(job.source, as_version=4).cells
+    try:
+        for cell in cells:
+            if cell.cell_type == "code":
+                with contextlib.redirect_stdout(io.StringIO()):
+                    exec(cell.source, names)
+                if "parameters" in cell.metadata.get("tags", ()):
+                    names |= job.parameters
+    except Exception as error:
+        shutil.copy(job.source, job.failed)
+        about = {"source": cell.source, "error": type(error).__name__, "message": str(error)}
+        return {"failed_cell": {"number": cells.index(cell) + 1, **about}}
+    finally:
+        os.chdir(before)
+    shutil.copy(job.source, job.output)
+    job.failed.unlink(missing_ok=True)
+    return {}
 
 
 def is_gone(pid_file: Path) -> bool:

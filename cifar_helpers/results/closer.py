@@ -138,7 +138,8 @@ def near_duplicates(found: list[Result], splits: Splits | None) -> pd.DataFrame 
         `splits.test` and `splits.pool`) and `correlation`, in [-1, 1]. None for drawings,
         without images, and where no result holds neighbours.
     """
-    holders = [result for result in found if "nearest" in result.arrays]
+    # Of another copy, whose training images may come in another order, positions say nothing.
+    holders = [each for each in found if "nearest" in each.arrays and not each.other_copy]
     if splits is None or not splits.source.real or not holders:
         return None
     nearest = best_by_validation(holders).arrays["nearest"]

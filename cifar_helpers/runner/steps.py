@@ -274,7 +274,7 @@ class Overview:
         left = seconds_left(self.trainings, states, self.workers)
         if left is None or not open_:
             return words
-        may_stop = any(phase.early_stopping for each in open_ for phase in each.recipe.phases)
+        may_stop = any(each.recipe.may_stop for each in open_)
         return f"{words} · {progress.time_left(left, may_stop=may_stop)}"
 
     def training_rows(self, running: Sequence[Training]) -> list[progress.Row]:

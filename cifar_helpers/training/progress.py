@@ -67,7 +67,7 @@ def _entry(recipe: Recipe, seed: int) -> dict[str, Any]:
         "recipe": recipe.name,
         "seed": seed,
         "epochs": recipe.epochs,
-        "may_stop": any(phase.early_stopping for phase in recipe.phases),
+        "may_stop": recipe.may_stop,
         "phases": len(recipe.phases),
         "status": "waiting",
         "epoch": 0,
