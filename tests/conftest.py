@@ -31,14 +31,17 @@ def toy_splits() -> data.Splits:
     return data.load("toy", train_size=64)
 
 
-@pytest.fixture(scope="module")
-def untraced() -> Iterator[None]:
+def _untraced() -> Iterator[None]:
     """TensorFlow runs each step as it stands: tracing takes far longer than the few steps here."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+untraced = pytest.fixture(_untraced)
+untraced_module = pytest.fixture(_untraced, scope="module")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from cifar_helpers import models
 from cifar_helpers.backend import keras
 
-pytestmark = pytest.mark.usefixtures("untraced")
+pytestmark = pytest.mark.usefixtures("untraced_module")
 BUILDERS = {
     "baseline_cnn": (models.baseline_cnn, 315_722, 315_722),
     "vgg10": (models.vgg10, 402_986, 402_986),

@@ -22,7 +22,7 @@ FAST = {"seed": 0, "precision": "float32", "verbose": False}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny_backbone(untraced):
+def tiny_backbone(untraced_module):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.BACKBONES, "tiny", BACKBONE)
         yield

@@ -15,7 +15,7 @@ from cifar_helpers import data, files, models, recipes, results, training
 from cifar_helpers.backend import keras
 from cifar_helpers.training import checkpoints, epochs, progress, trainings
 
-pytestmark = pytest.mark.usefixtures("untraced")  # test_kills resumes a traced training
+pytestmark = pytest.mark.usefixtures("untraced_module")  # test_kills resumes a traced training
 CACHED = replace(TRANSFER, phases=(replace(TRANSFER.phases[0], epochs=4),))
 
 

@@ -26,7 +26,7 @@ STUDENT = replace(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny_backbone(untraced):
+def tiny_backbone(untraced_module):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.BACKBONES, "tiny", BACKBONE)
         yield

@@ -60,6 +60,7 @@ def test_training_lowers_the_loss(toy_splits):
     assert run.history["loss"][-1] < 0.9 * run.history["loss"][0]
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_training_whose_loss_is_no_number_ends_with_advice(toy_splits, tmp_path):
     wild = recipes.variant(TINY, "wild", phase={"learning_rate": 1e30})
     out = str(tmp_path)
@@ -116,6 +117,7 @@ def test_the_same_seed_gives_the_same_record(model, recorded, toy_splits, tmp_pa
     assert first.record["history"]["loss"] == second.record["history"]["loss"]
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_finished_run_is_recorded_and_not_trained_again(toy_splits, tmp_path, monkeypatch):
     run = training.train(TINY, toy_splits, seed=0, out=str(tmp_path), verbose=False, **FAST)
     (found,) = results.load_results(tmp_path)
@@ -141,6 +143,7 @@ def test_weight_averages_are_what_is_kept(toy_splits, trained):
     assert right == pytest.approx(averaged.history["val_accuracy"][-1], abs=1e-6)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.6])
 def test_early_stopping_goes_back_to_the_epoch_whose_shown_loss_is_best(
     label_smoothing, toy_splits, tmp_path
@@ -339,10 +342,13 @@ def test_a_plan_of_nonsense_is_refused(changes, message):
 DETERMINISTIC = """
 import json, sys
 from dataclasses import replace
+import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 from tiny_training import BACKBONE, find_backbone
 from cifar_helpers import data, models, recipes, training
 from cifar_helpers.training.runs import make_run
 
+tf.config.run_functions_eagerly(True)
 models.BACKBONES["tiny"] = BACKBONE
 splits = data.load("toy", train_size=64)
 splits = replace(splits, test=splits.test.take(range(100)))
@@ -355,7 +361,8 @@ for model in models.MODELS:
     )
     record = run.result.record
     without = make_run(recipe, run.splits, **options).parameters_hash
-    found = record["deterministic"], record["parameters_hash"], without, record["test"]["loss"]
+    said = record["deterministic"], is_op_determinism_enabled()
+    found = *said, record["parameters_hash"], without, record["test"]["loss"]
     print("found", json.dumps(found))
 """
 
@@ -376,8 +383,8 @@ def deterministic(tmp_path_factory):
 def test_every_model_trains_with_deterministic_kernels(deterministic):
     assert len(deterministic.lines) == len(models.MODELS)
     for line in deterministic.lines:
-        said, name, without, loss = json.loads(line.removeprefix("found"))
-        assert said is True
+        said, holds, name, without, loss = json.loads(line.removeprefix("found"))
+        assert said is True and holds is True
         assert name != without  # neither record is ever found in place of the other
         assert 0 < loss < 10
 
@@ -417,6 +424,7 @@ def test_auto_takes_a_record_in_bfloat16(toy_splits, tmp_path):
     assert found.model is None and found.result.record == made.result.record
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("place", ["float32", "mixed_bfloat16"])
 def test_auto_takes_the_record_that_has_the_rows_place(toy_splits, tmp_path, place):
     """Not one of the other precision whose place it has taken, whichever is faster here."""
@@ -439,6 +447,7 @@ def test_an_unknown_precision_is_refused(toy_splits):
         training.train(TINY, toy_splits, seed=0, precision="float16")
 
 
+@pytest.mark.usefixtures("untraced")
 def test_an_edited_recipe_trains_anew_and_the_record_before_is_kept(toy_splits, tmp_path):
     recipe, options = TINY.capped(1), {"seed": 0, "out": str(tmp_path), "verbose": False, **FAST}
     before = training.train(recipe, toy_splits, **options)
@@ -449,6 +458,7 @@ def test_an_edited_recipe_trains_anew_and_the_record_before_is_kept(toy_splits, 
     assert again.model is None and again.result.record == before.result.record
 
 
+@pytest.mark.usefixtures("untraced")
 def test_one_epoch_of_the_head_computes_of_each_image_the_view_that_it_shows(toy_splits):
     def first_epoch(epochs):
         phase = replace(TRANSFER.phases[0], epochs=epochs)
@@ -464,6 +474,7 @@ def test_one_epoch_of_the_head_computes_of_each_image_the_view_that_it_shows(toy
         np.testing.assert_array_equal(batch, same)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize(
     ("own", "given", "looked_for"),
     [

@@ -158,6 +158,7 @@ def test_a_network_is_changed_by_its_builders_arguments():
     assert not [name for name in names if "add" in name or "shortcut" in name]
 
 
+@pytest.mark.usefixtures("untraced")
 def test_the_number_of_training_images_is_the_smaller_of_two(splits):
     for wanted, kept in ((40, 40), (1_000, 64)):
         made = variant(TINY, "few", train_images=wanted)
@@ -165,6 +166,7 @@ def test_the_number_of_training_images_is_the_smaller_of_two(splits):
         assert len(run.splits.train) == kept
 
 
+@pytest.mark.usefixtures("untraced")
 def test_random_weights_are_asked_for_by_name_and_said(splits):
     made = variant(TRANSFER, "random", pretrained=False).capped(1)
     options = {"seed": 0, "precision": "float32", "verbose": False}
@@ -178,6 +180,7 @@ def test_random_weights_are_asked_for_by_name_and_said(splits):
     assert not np.allclose(*kernels, atol=0.1)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_batch_norms_of_a_backbone_follow_the_batches_where_it_has_learned_nothing(
     splits, pretrained
