@@ -227,10 +227,9 @@ def run_arguments(group: list[Result]) -> str:
     precision = recipes.precision_name(record["precision"])
     words = [f"--notebooks {number} --recipes {record['recipe']} --seeds {seeds}"]
     words.append(f"--precision {precision}")
+    # Else its stand-in would serve where it is not there.
     if entry := data.dataset_by_label(record["dataset"]["name"]):
-        words.append(
-            f"--dataset {entry.name}"
-        )  # else its stand-in would serve where it is not there
+        words.append(f"--dataset {entry.name}")
     if shortened(group):
         words.append(f"--epochs {max(p['requested'] for p in record['epochs']['phases'])}")
     if record["backbone"]:
