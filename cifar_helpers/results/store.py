@@ -56,8 +56,8 @@ class Result:
     Attributes:
         record: the fields of `seed<k>.json`.
         arrays: `probabilities`, float32 `(n, classes)`, and `labels`, int64 `(n,)`, of the test
-            images; `validation_probabilities` and `validation_labels` likewise; of some rows what `training.explained` gives. Those of a record on
-            disk are read when they are used.
+            images; `validation_probabilities` and `validation_labels` likewise; of some rows what
+            `training.explained` gives. Those of a record on disk are read when they are used.
         other_copy: whether it was made on another complete copy of the data set than the images at
             hand.
     """
