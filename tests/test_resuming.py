@@ -271,6 +271,8 @@ def test_the_time_of_an_epoch_is_that_of_its_phase(tmp_path):
     for name, value in (("val_accuracy", 0.7), ("accuracy", 0.7), ("seconds", 300.0)):
         history[name].append(value)
     assert told() == (0.7, 300.0)
+    (row,) = progress.read_progress(str(tmp_path), "transfer")
+    assert row["epochs"] == 2 + recipe.phases[1].epochs  # the head was stopped after two
 
 
 NOTE_100_TIMES = """

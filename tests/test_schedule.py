@@ -170,6 +170,19 @@ def test_the_time_left_follows_the_speed_here_and_early_stopping():
     assert seconds_left(trainings, both, 2) == 0
 
 
+def test_epochs_that_early_stopping_has_saved_are_not_to_come():
+    (recipe,) = recipes.select("transfer", ["improved"])
+    training = Training(recipe, 0, "cifar10", images=50_000)
+    tuning = recipe.phases[1].epochs
+    once = replace(recipe.phases[1], epochs=1)
+    shorter = replace(training, recipe=replace(recipe, phases=(recipe.phases[0], once)))
+    each = (expected_seconds(training) - expected_seconds(shorter)) / (tuning - 1)
+    # The head was stopped after three epochs; one of fine-tuning is done.
+    state = {"status": "running", "epoch": 4, "epochs": 3 + tuning, "phase": 2}
+    left = seconds_left([training], {training: state | {"seconds_per_epoch": each}}, 1)
+    assert left == pytest.approx((tuning - 1) * each)
+
+
 def test_what_a_busy_machine_added_to_published_trainings_is_left_out_of_estimates():
     base, optimized = (
         Training(recipes.select("vgg10", [name])[0], 0, "cifar10", images=50_000)

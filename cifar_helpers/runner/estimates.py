@@ -41,11 +41,11 @@ def seconds_left(
             ratios.append(state["seconds_per_epoch"] / seconds[state["phase"] - 1])
         if state.get("status") == "finished":
             continue
-        before, rest = state.get("epoch", 0), 0.0
-        for phase, each in zip(training.recipe.phases, seconds, strict=True):
-            done = min(before, phase.epochs)
-            before -= done
-            rest += (phase.epochs - done) * each
+        epochs, rest = state.get("epochs", training.recipe.epochs) - state.get("epoch", 0), 0.0
+        for phase, each in zip(training.recipe.phases[::-1], seconds[::-1], strict=True):
+            to_come = min(epochs, phase.epochs)
+            epochs -= to_come
+            rest += to_come * each
         left.append(rest)
     if not ratios:
         return None

@@ -45,10 +45,13 @@ def note_progress(out: str, run: Run, status: str, phase: int) -> None:
         return
     recipe, history = run.recipe, run.history
     accuracies = history.get("val_accuracy", [])
+    ended = run.phase_epochs[: phase - 1]
     # Of this phase: an epoch of fine-tuning takes many times as long as one of the head.
-    seconds = history.get("seconds", [])[sum(run.phase_epochs[: phase - 1]) :][-5:]
+    seconds = history.get("seconds", [])[sum(ended) :][-5:]
     entry = _entry(recipe, run.seed) | {
         "status": status,
+        # Without those that early stopping has saved.
+        "epochs": sum(ended) + sum(each.epochs for each in recipe.phases[len(ended) :]),
         "epoch": len(history.get("accuracy", [])),
         "phase": phase,
         "val_accuracy": accuracies[-1] if accuracies else None,
