@@ -14,8 +14,8 @@ from cifar_helpers import data
 
 # By the time that they take.
 LONGEST = (
-    "variants training cluster notebooks resuming faults kills models extension backbones pipeline"
-    " data results phases"
+    "notebooks cluster extension kills variants faults training resuming teaching data models"
+    " pipeline backbones results phases"
 )
 
 

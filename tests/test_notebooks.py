@@ -131,7 +131,7 @@ def test_committed_notebooks_are_executed_in_order_without_errors(notebook):
 def test_committed_notebooks_show_real_cifar10_and_no_warning(notebook):
     _, content = notebook
     shown = _shown_text(content)
-    assert "CIFAR-10 from" in shown
+    assert "CIFAR-10 from" in shown and "another complete copy" not in shown
     assert not re.search("Warning|Traceback", shown)
 
 

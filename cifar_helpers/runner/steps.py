@@ -161,7 +161,7 @@ def train(overview: "Overview", client: Any, workers: int, environment: dict[str
         if each.recipe.model in models and not (client and each.recipe.teacher)
     ]
     folder = overview.record.folder
-    if client:  # its workers do not see the records
+    if client and any(folder.glob("results/*/*/*.json")):  # which its workers do not see
         trainings = [each for each in trainings if not is_done(each, str(folder))]
     if not trainings:
         return
