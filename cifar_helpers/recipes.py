@@ -350,7 +350,7 @@ ABLATIONS: tuple[Recipe, ...] = (
     variant(
         _RESNET, "no-batch-norm", network={"batch_norm": False}, changes="no batch normalisation"
     ),
-    variant(_RESNET, "no-decay", phase={"schedule": "constant"}, changes="constant learning rate"),
+    variant(_RESNET, "no-decay", phase={"schedule": "constant"}, changes="no decay to zero"),
     variant(_RESNET, "no-weight-decay", phase={"weight_decay": 0.0}, changes="no weight decay"),
     variant(_RESNET, "no-warmup", phase={"warmup": 0.0}, changes="no warm-up"),
     _TRANSFER,

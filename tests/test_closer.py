@@ -93,7 +93,7 @@ def test_without_the_ablation_a_sentence_says_which_command_makes_it(monkeypatch
     text = narrative.describe_calibration([made("baseline_cnn", "improved")], "").data
     assert "--notebooks 01 --recipes no-smoothing" in text
     elsewhere = narrative.describe_calibration([made("resnet20", "improved")], "").data
-    assert "is tested in notebook 01" in elsewhere
+    assert "is tested in notebook 1." in elsewhere
 
 
 def test_confidence_is_compared_with_accuracy_by_label_smoothing():
@@ -101,8 +101,7 @@ def test_confidence_is_compared_with_accuracy_by_label_smoothing():
     found = [made(), made("vgg10", "improved", confidence=0.7)]
     text = narrative.describe_calibration(found, "").data
     assert (
-        "Less confident than accurate are, of those trained with label smoothing 1 of 1 rows, "
-        "without it 0 of 1 rows." in text
+        "Rows less confident than accurate: 1 of 1 with label smoothing, 0 of 1 without it." in text
     )
 
 
@@ -310,8 +309,11 @@ def test_an_ensemble_is_the_mean_of_calibrated_probabilities():
 
 
 def test_the_ensemble_stands_beside_its_members_with_an_interval():
-    pair = [made(wrong=range(40)), made("resnet20", "improved", wrong=range(20, 40))]
+    cold = {"temperature_scaling": {"temperature": 0.5}}
+    pair = [made(wrong=range(40)), made("resnet20", "improved", wrong=range(20, 40), **cold)]
     table = narrative.ensemble_table(pair).data
+    calibrated = metrics.temperature_scale(pair[1].probabilities, 0.5)
+    assert f">{metrics.cross_entropy(LABELS, calibrated):.3f}<" in table
     low, high = proportion_confint(180, 200, method="wilson")
     assert "mean of all" in table and f"{100 * low:.1f} – {100 * high:.1f}" in table
     assert ">20.0 M<" in table  # the work of both

@@ -453,6 +453,12 @@ def test_a_trainings_time_leaves_out_what_a_busy_machine_added(finished):
     assert results.time_in_words([record] * 2, total=True) == "≈ 2 min"
     record["seconds"]["train"] = 1000.0  # a tenth less is still the time that it took
     assert results.time_in_words([record]) == "15 min"
+    longer = deepcopy(record)
+    longer["seconds"]["train"] = 1800.0
+    assert results.time_in_words([record, longer]) == "22 min"
+    longer["seconds"]["train"] = 3600.0
+    assert results.time_in_words([record, longer]) == "15 min to 58 min"
+    assert results.time_in_words([record, longer], total=True) == "74 min"
 
 
 def test_beside_the_original_gap_stands_that_of_the_last_epoch():

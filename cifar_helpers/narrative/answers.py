@@ -17,8 +17,17 @@ from cifar_helpers.narrative.ablations import (
 )
 from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
-from cifar_helpers.text import count, listed, p_value, percent, points, points_interval
+from cifar_helpers.text import (
+    count,
+    listed,
+    loss_difference,
+    p_value,
+    percent,
+    points,
+    points_interval,
+)
 
+_NAMED = 3  # changes of a kind that a conclusion names
 _ALIKE = 0.25  # test accuracies no further below than this are of networks that learned as much
 
 
@@ -54,7 +63,7 @@ def _recipes_part(groups: list[list[Result]]) -> str:
     # A difference over the seeds in common is not that of the means where one row has more.
     seeds = [{each.record["seed"] for each in group} for group in rows]
     runs = " and ".join(_seeds(group) for group in rows)
-    means = ":" if seeds[0] == seeds[1] else f"; the means over all that there are ({runs}) go"
+    means = ":" if seeds[0] == seeds[1] else f"; the means over all seeds ({runs}) go"
     return (
         f"The way the same network is trained, from **{first['recipe']}** to **{last['recipe']}**, "
         f"is worth {_difference(*rows)}{means} from {percent(_mean(rows[0]))} to "
@@ -210,8 +219,8 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
     clear, unclear = clear_effects(rows), unclear_effects(rows)
     parts = [
         "Rows differ in several things at once, ablations in one.",
-        _changes("With an interval over seeds that excludes zero", clear),
-        _changes("Without a clear effect", unclear),
+        _changes("With an interval of test accuracy over seeds that excludes zero", clear),
+        _changes("Without a clear effect on it", unclear, loss=True),
         _changes("With one seed, so without an interval", rows[rows["seeds"] == 1]),
     ]
     left = untested(model, rows)
@@ -223,10 +232,16 @@ def _reasons(found: list[Result], out: str, splits: Splits) -> str:
     return " ".join(filter(None, parts))
 
 
-def _changes(words: str, rows: pd.DataFrame) -> str:
-    told = [
-        f"{row.changes} ({points(row.test)} points against {row.base})" for row in rows.itertuples()
-    ]
+def _changes(words: str, rows: pd.DataFrame, *, loss: bool = False) -> str:
+    """The largest few of some changes, with a clear effect on the test loss where asked for."""
+    rows = rows.sort_values("test", key=abs, ascending=False)
+    told = []
+    for row in rows.head(_NAMED).itertuples():
+        clear = loss and metrics.verdict((row.loss_low, row.loss_high)) != "undecided"
+        also = f", but test loss {loss_difference(row.loss)}" if clear else ""
+        told.append(f"{row.changes} ({points(row.test)} points against {row.base}{also})")
+    if len(rows) > _NAMED:
+        told.append(f"and {len(rows) - _NAMED} more")
     return f"{words}: {'; '.join(told)}." if told else ""
 
 

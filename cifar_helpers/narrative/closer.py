@@ -56,14 +56,14 @@ def describe_calibration(found: list[Result], out: str) -> Markdown:
     about = found[0].record["dataset"]
     lines = [_scaling_line(rows)]
     if sides := [
-        f"{words} {int((part['confidence'] < part['accuracy']).sum())} of {len(part)} rows"
+        f"{int((part['confidence'] < part['accuracy']).sum())} of {len(part)} {words}"
         for words, part in (
             ("with label smoothing", rows[rows["smoothing"] > 0]),
             ("without it", rows[rows["smoothing"] == 0]),
         )
         if len(part)
     ]:
-        lines.append(f"Less confident than accurate are, of those trained {', '.join(sides)}.")
+        lines.append(f"Rows less confident than accurate: {', '.join(sides)}.")
     if about["real"]:
         lines += _smoothing_lines(found, results.load_for_effects(out, about["name"]))
     else:
@@ -131,7 +131,7 @@ def _smoothing_lines(found: list[Result], variants: list[Result]) -> list[str]:
             "Whether label smoothing is the cause takes a training run that differs in nothing else; none "
             f"has records yet: {commands}."
         ]
-    where = sorted({models.MODELS[row.model].number for row in ablations})
+    where = sorted({models.MODELS[row.model].number.lstrip("0") for row in ablations})
     return (
         [f"What label smoothing alone does is tested in notebook {', '.join(where)}."]
         if where
@@ -148,7 +148,7 @@ def _command(row: recipes.Recipe) -> str:
 
 
 def plot_examples(result: Result, splits: Splits | None) -> Figure | Markdown:
-    """Test images that the network gets right, is least certain about, and gets wrong."""
+    """Test images that the network gets right, whose classes nearly tie, and that it gets wrong."""
     if splits is None:
         return NO_PICTURES
     groups = metrics.examples(result.labels, result.probabilities, 6)
@@ -162,7 +162,7 @@ def plot_examples(result: Result, splits: Splits | None) -> Figure | Markdown:
 def plot_heat_maps(
     result: Result, splits: Splits | None, maps: dict[int, np.ndarray]
 ) -> Figure | Markdown:
-    """Right, least certain and wrong predictions, each with the places that the network's answer rests on.
+    """Right, nearly tied and wrong predictions, each with the places that the network's answer rests on.
 
     Args:
         result: of the network.

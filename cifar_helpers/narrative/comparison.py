@@ -145,11 +145,10 @@ def cost_rows(found: list[Result], cost: str) -> pd.DataFrame:
 
 
 def cost_table(chosen: list[Result]) -> HTML:
-    """What each model takes: weights, work per image, training and prediction time, hardware."""
+    """What each model takes: weights, work per image, training time, hardware."""
     rows = []
     for result in chosen:
         record = result.record
-        prediction = 1e3 * record["prediction_seconds_per_image"]
         rows.append(
             {
                 "model": results.row_label(result),
@@ -158,7 +157,6 @@ def cost_table(chosen: list[Result]) -> HTML:
                 "multiply-adds per image": f"{record['multiply_adds'] / 1e6:,.1f} M",
                 "training": results.time_in_words([record]),
                 "per epoch": duration(_seconds_per_epoch(record)),
-                "prediction per image": f"{prediction:.2f} ms",
                 "on": ", ".join(results.machines([result])),
             }
         )

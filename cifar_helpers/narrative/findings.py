@@ -11,7 +11,7 @@ from cifar_helpers import data, models, results
 from cifar_helpers.narrative.answers import answer_lines
 from cifar_helpers.narrative.html import bullets, to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import count, interval, percent, points
+from cifar_helpers.text import count, interval, percent
 
 # No more than fit a page of 1,000 pixels.
 _COLUMNS = (
@@ -26,10 +26,9 @@ _COLUMNS = (
     "what changes",
 )
 SLOW_EPOCHS = (
-    "of one training run, a mean where there are several. An epoch that took more than twice the lower "
-    "quartile of its phase's epochs, and over ten seconds more, as on a busy machine, counts as that "
-    "quartile; a time that this makes more than a tenth shorter, often far below that by the clock, is "
-    "an estimate, marked ≈"
+    "of one training run; of several it is the mean, or a range if they differ more than twofold. An "
+    "epoch that a busy machine slowed to less than half the usual speed counts as a usual one; a time "
+    "that this makes more than a tenth shorter, often far below that by the clock, is an estimate, marked ≈"
 )
 _GAP = (
     "is training minus validation accuracy, in percentage points, of the epoch whose weights were "
@@ -106,7 +105,6 @@ def describe_findings(
         [
             _best_line(group, alone=len(group) == len(found)),
             *answer_lines(found, out, splits),
-            _gap_line(found),
             _same_line(found),
             f"{the} {_class_line(best)}",
             f"{the} {_calibration_line(best)}",
@@ -125,20 +123,6 @@ def _best_line(group: list[Result], *, alone: bool) -> str:
         f"{name} classifies {mean}**{percent(row['accuracy'])}** of the test images correctly "
         f"(95 % interval over {row['interval']} {interval(row['low'], row['high'])})."
     )
-
-
-def _gap_line(found: list[Result]) -> str:
-    table = results.results_table(found)
-    listed = ", ".join(
-        f"{recipe} {points(gap)}" for recipe, gap in zip(table["recipe"], table["gap"], strict=True)
-    )
-    line = (
-        "Training minus validation accuracy of the epoch whose weights were kept, in percentage "
-        f"points: {listed}."
-    )
-    if len(table) > 1:
-        line += " They compare only where augmentation, dropout and weight averaging are the same."
-    return line
 
 
 def _same_line(found: list[Result]) -> str:

@@ -87,7 +87,7 @@ def _single_changes(effects: pd.DataFrame) -> list[str]:
         for row in largest.itertuples()
     ]
     return [
-        f"*Ablations* change one setting of a recipe. {len(several)} were trained with the seeds of the "
+        f"*Ablations* change one setting of a recipe, and what that entails. {len(several)} were trained with the seeds of the "
         f"unchanged recipe{f' (of the others listed, {listed(more)})' if more else ''}. In {len(clear)} "
         f"of them ({listed(shares)}) the 95 % interval over seeds of the mean difference of test "
         "accuracy excludes zero; about one in twenty would if no change had an effect.",
@@ -107,8 +107,8 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
     claims = conclusion_rows(found, variants)
     return (
         "What the original study concluded and proposed, beside what was measured. A claim that "
-        "names a cause is tested by changing one setting of a shortened recipe, and "
-        "its verdict holds for these short training runs: *short-base* and *short-improved* are the rows "
+        "names a cause is tested by changing one setting of a recipe, in most cases a shortened one, and "
+        "its verdict holds for training runs of that length: *short-base* and *short-improved* are the rows "
         "with fewer epochs and images, *with-callbacks* is *short-base* with callbacks, *long-base* has "
         "more epochs and fewer images. A claim is *supported* where the interval lies above zero, "
         "*contradicted* below it, *undecided* where it contains zero. "
@@ -150,6 +150,6 @@ def _in_all(found: list[Result]) -> str:
     backbone = next(filter(None, map(results.backbone_of, plain)))
     return (
         f"\n\n`run_all.py --backbone {backbone}` trains all of these rows except those of the recipe "
-        f"*best*, with the default seeds. By their records that takes "
-        f"{results.time_in_words(plain, total=True)} on such machines, one training run after another."
+        f"*best*, with the default seeds. The times of their records add up to "
+        f"{results.time_in_words(plain, total=True)}; many of them had to share two cores with another one."
     )

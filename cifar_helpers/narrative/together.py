@@ -157,11 +157,11 @@ def _no_duplicates(found: list[Result]) -> str:
 
 
 def ensemble_table(chosen: list[Result]) -> HTML | Markdown:
-    """The mean of all models' probabilities beside each model: accuracy, calibration, work."""
+    """The mean of all models' calibrated probabilities beside those of each: accuracy, calibration, work."""
     if len(chosen) < 2:
         return Markdown("*It takes records of two models to average them.*")
     mean = results.ensemble(chosen)
-    members = [(results.row_label(each), each.probabilities, each.record) for each in chosen]
+    members = [(results.row_label(each), results.calibrated(each), each.record) for each in chosen]
     rows = [
         _member_row(label, chosen[0].labels, probabilities, record["multiply_adds"])
         for label, probabilities, record in members
@@ -199,7 +199,8 @@ def describe_ensemble(chosen: list[Result]) -> Markdown:
         f"{percent(metrics.accuracy(best.labels, mean))} of the test images correctly, which is "
         f"{verdict} **{results.row_label(best)}** on its own: {found['gain']} points (95 % interval "
         f"over test images {found['interval']}; McNemar {p_value(found['p_value'])}). All models count alike, also the "
-        "weakest: neither members nor weights were chosen on the test images."
+        "weakest: neither members nor weights were chosen on the test images. Where models disagree, their "
+        "mean is less sure than either of them, so a mean of calibrated probabilities can be underconfident."
     )
 
 

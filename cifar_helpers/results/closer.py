@@ -202,6 +202,12 @@ def mean_probabilities(chosen: list[Result]) -> np.ndarray:
     return np.mean([result.probabilities for result in chosen], axis=0, dtype=np.float64)
 
 
+def calibrated(result: Result) -> np.ndarray:
+    """Test probabilities `(n, classes)` at the temperature that was fitted on validation images."""
+    temperature = result.record["temperature_scaling"]["temperature"]
+    return metrics.temperature_scale(result.probabilities, temperature)
+
+
 def ensemble(chosen: list[Result]) -> np.ndarray:
     """All models' probabilities averaged, each with the same weight: nothing is chosen on any images.
 
@@ -217,12 +223,4 @@ def ensemble(chosen: list[Result]) -> np.ndarray:
     Returns:
         Probabilities of the test images, float64 `(n, classes)`.
     """
-    return np.mean(
-        [
-            metrics.temperature_scale(
-                result.probabilities, result.record["temperature_scaling"]["temperature"]
-            )
-            for result in chosen
-        ],
-        axis=0,
-    )
+    return np.mean([calibrated(result) for result in chosen], axis=0)

@@ -17,6 +17,7 @@ from cifar_helpers.results.store import Result, backbone_of, known, load_results
 from cifar_helpers.text import duration
 
 _BUSY = 10  # seconds: what begins with tracing is no busy machine
+_UNLIKE = 2  # times that differ more than so many times have no mean that says anything
 _ESTIMATE = 0.9  # a time below this share of the wall time is told as an estimate
 
 # Experiments: what a mean over seeds may take together
@@ -117,11 +118,16 @@ def training_seconds(record: dict) -> float:
 
 
 def time_in_words(records: list[dict], *, total: bool = False) -> str:
-    """The mean time of trainings, or the total, "≈ 35 min" where it is well below the wall time."""
-    seconds = sum(map(training_seconds, records))
+    """The mean time of trainings, or the total, "≈ 35 min" where it is well below the wall time.
+
+    In place of a mean of times that differ more than twofold stands their range.
+    """
+    times = [training_seconds(record) for record in records]
     wall = sum(record["seconds"]["train"] for record in records)
-    mark = "≈ " if seconds < _ESTIMATE * wall else ""
-    return f"{mark}{duration(seconds if total else seconds / len(records))}"
+    mark = "≈ " if sum(times) < _ESTIMATE * wall else ""
+    if not total and max(times) > _UNLIKE * min(times):
+        return f"{mark}{duration(min(times))} to {duration(max(times))}"
+    return f"{mark}{duration(sum(times) if total else sum(times) / len(times))}"
 
 
 def epoch_seconds(record: dict) -> np.ndarray:
