@@ -27,7 +27,7 @@ from cifar_helpers.text import (
     points_interval,
 )
 
-_NAMED = 3  # changes of a kind that a conclusion names
+_NAMED = 5  # changes of a kind that a conclusion names
 _ALIKE = 0.25  # test accuracies no further below than this are of networks that learned as much
 
 
