@@ -398,7 +398,7 @@ def test_what_a_plain_run_takes_is_told_where_all_of_its_rows_are_known():
     total = results.time_in_words([result.record for result in rows], total=True)
     command = f"`run_all.py --backbone {LITE0['backbone']}` trains all of these rows"
     *_, last = narrative.commands_section(rows).strip().splitlines()
-    assert command in last and f"that takes {total} on" in last
+    assert command in last and f"add up to {total};" in last
     more = [*rows, made("baseline_cnn", "best"), made("vgg10", "base", seed=7)]
     assert narrative.commands_section(more).strip().endswith(last)
     assert "trains all of these rows" not in narrative.commands_section(rows[1:])

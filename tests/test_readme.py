@@ -78,7 +78,7 @@ def test_the_headline_names_the_single_changes_that_move_accuracy():
     alone = dict(row, seeds=1, changes="alone", test=9.0, low=np.nan, high=np.nan)
     told, largest = _single_changes(pd.DataFrame([alone, *reversed(rows)]))
     assert re.search(
-        r"recipe\. 3 were trained with the seeds of the unchanged recipe "
+        r"entails\. 3 were trained with the seeds of the unchanged recipe "
         r"\(of the others listed, 1 had one seed, \d+ have no records yet\)\. "
         r"In 2 of them \(VGG-10 2 of 3\) the 95",
         told,
