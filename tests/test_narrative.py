@@ -288,7 +288,7 @@ def test_limits_say_what_the_intervals_do_not_cover():
 def test_missing_rows_are_named_with_their_model():
     found = [made(model, recipe) for model, recipe in recipes.default_rows()]
     assert narrative.describe_missing(found).data == (
-        f"Every row that a plain run trains is here, {len(found)} training runs in all. More rows are "
+        f"Every row that `run_all.py` trains without options is here, {len(found)} training runs in all. More rows are "
         "trained when asked for: `--recipes best`."
     )
     # A row that is trained when asked for is none of them.

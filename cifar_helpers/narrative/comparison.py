@@ -29,7 +29,7 @@ def describe_missing(found: list[Result]) -> Markdown:
         f"**Missing:** {listed}. Everything below is about the rows that are there; run the "
         "notebooks of the others to complete it."
         if rows
-        else f"Every row that a plain run trains is here, {len(plain)} training runs in all."
+        else f"Every row that `run_all.py` trains without options is here, {len(plain)} training runs in all."
     )
     have = {result.row for result in found}
     untrained = {row.group for row in recipes.RECIPES if (row.model, row.name) not in have}

@@ -44,8 +44,8 @@ def results_table(found: list[Result]) -> HTML:
     Below stands what the columns mean that need it.
     """
     table = results.format_table(found, _COLUMNS)
-    # Narrow columns break between quantities, not within one: "4 min", "78.5 %", "79.3 – 80.4".
-    table = table.replace(r"(?<=\d) (?=[%m])", "\N{NO-BREAK SPACE}", regex=True)
+    # Narrow columns break between quantities, not within one: "≈ 4 min", "2 h 11 min", "78.5 %".
+    table = table.replace(r"(?<=\d) (?=[%hm])|(?<=\d h) |(?<=≈) ", "\N{NO-BREAK SPACE}", regex=True)
     styled = table.style.hide(axis="index")
     styled = styled.set_properties(subset=["95 % interval"], **{"min-width": "6.5em"})
     shown = to_html(styled, "results")
