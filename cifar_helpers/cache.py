@@ -184,7 +184,7 @@ def main() -> int:
             print(
                 f"{len(_files())} files, {_size() / 1e6:,.0f} MB of at most {LIMIT / 1e6:,.0f} MB."
             )
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"cache: error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -98,7 +98,7 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
             picture = picture.convert("RGBA")
     except FileNotFoundError:
         raise UserError(f"a picture must exist; there is no {file}. Correct the path.") from None
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (Image.DecompressionBombError, OSError, RuntimeError, SyntaxError, ValueError) as error:
         raise UserError(
             f"{file.name} must be a picture, such as a JPEG or PNG file; it could not be read "
             f"({error})."

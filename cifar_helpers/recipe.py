@@ -65,7 +65,7 @@ class Phase:
                 raise ValueError(
                     f"{name} must be one of {listed(known)}; received {getattr(self, name)!r}."
                 )
-        _check_ranges(self)
+        _check_numbers(self)
         if self.ema and self.early_stopping:
             raise ValueError(
                 "weights are either averaged or the best ones; received "
@@ -153,7 +153,12 @@ class Recipe:
 
     def __post_init__(self):
         """Refuse what cannot be."""
-        _check_ranges(self)
+        _check_numbers(self)
+        if not self.teacher and (self.teacher_share or self.temperature != 1):
+            raise ValueError(
+                f"without a teacher, teacher_share must be 0 and temperature 1; received "
+                f"{self.teacher_share} and {self.temperature}."
+            )
 
     @property
     def epochs(self) -> int:
@@ -208,13 +213,20 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def _check_ranges(made: Phase | Recipe) -> None:
-    """Refuse numbers that a field cannot have."""
+def _check_numbers(made: Phase | Recipe) -> None:
+    """Refuse numbers that a field cannot have, and write 1 as 1.0 where a field may hold either.
+
+    Equal recipes then have one hash.
+    """
     for name in _RANGES.keys() & {each.name for each in fields(made)}:
         words, holds = _RANGES[name]
         value = getattr(made, name)
         if not holds(value):
             raise ValueError(f"{name} must be {words}; received {value!r}.")
+    for field in fields(made):
+        value = getattr(made, field.name)
+        if field.type in (float, float | None) and isinstance(value, int):
+            object.__setattr__(made, field.name, float(value))
 
 
 def _in_batches(phase: Phase, most: int) -> Phase:
@@ -284,7 +296,7 @@ def variant(
         merged = {**dict(recipe.network), **network}
         changes["network"] = tuple(
             (key, tuple(value) if isinstance(value, list) else value)
-            for key, value in merged.items()
+            for key, value in sorted(merged.items())
         )
     try:
         phases = tuple(replace(old, **new) for old, new in zip(recipe.phases, every, strict=True))

@@ -40,7 +40,13 @@ def loss(value: float) -> str:
 
 def loss_difference(value: float) -> str:
     """A difference of cross-entropies with its sign: "−0.29"."""
+    value = round(value, 2) + 0.0  # no minus before a zero
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def multiply_adds(value: float) -> str:
+    """Multiply-adds of an image in millions: "125.7 M"."""
+    return f"{value / 1e6:,.1f} M"
 
 
 def duration(seconds: float) -> str:

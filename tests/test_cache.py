@@ -108,6 +108,13 @@ def test_the_command_line_says_so_too(monkeypatch, capsys):
     assert "cache: error: a path that begins with ~" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_read_is_said_too(home, monkeypatch, capsys):
+    home.write_text("no folder")
+    monkeypatch.setattr(sys, "argv", ["cache"])
+    assert cache.main() == 2
+    assert "cache: error:" in capsys.readouterr().err
+
+
 def test_clear_empties_it(home):
     cache.cached({}, lambda: np.zeros(1_000, "uint8"))
     assert cache.clear() > 1_000

@@ -13,6 +13,8 @@ import pytest
 from tiny_study import ROOT
 
 from cifar_helpers import results
+from cifar_helpers.errors import UserError
+from cifar_helpers.runner.workers import connect
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
@@ -23,6 +25,12 @@ STUDY = (
     *("--seeds", "0", "1", "2", "-p", "deterministic=True", "--no-html"),
 )
 THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+
+
+@pytest.mark.parametrize("address", ["foo://localhost:1", "tls://localhost:1"])
+def test_an_address_that_cannot_be_connected_to_is_refused(address):
+    with pytest.raises(UserError, match=f"--scheduler {address} does not answer"):
+        connect(address)
 
 
 @pytest.fixture(scope="module")

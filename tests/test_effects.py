@@ -46,6 +46,20 @@ def test_an_effect_is_the_difference_from_the_base_over_common_seeds():
     assert row["images_low"] <= row["low"] < row["test"] < row["high"] <= row["images_high"]
 
 
+def test_images_of_variant_and_base_were_made_smaller_alike():
+    bases = [each for each in results.published() if each.row == ("transfer", "short-improved")]
+    names = ("unfrozen-30", "unfrozen-0", "frozen-64px")
+    variants = [each for each in results.published() if each.record["recipe"] in names]
+    smaller = [
+        results.Result(base.record | {"image_size": 64, "experiment_hash": "64"}, dict(base.arrays))
+        for base in bases
+    ]
+    beside = results.effects([*smaller, *bases, *variants])
+    assert beside["base_experiment"].ne("64").all()
+    # A recipe that sets another size than its base is compared all the same.
+    assert sorted(beside["recipe"]) == sorted(names)
+
+
 def test_a_seed_without_its_base_does_not_count():
     (row,) = results.effects([SEEDS[0], *map(_variant, SEEDS)]).to_dict("records")
     assert row["seeds"] == 1 and np.isnan(row["low"])
@@ -55,12 +69,13 @@ def test_a_seed_without_its_base_does_not_count():
     "other",
     [
         {"precision": "another"},
+        {"deterministic": True},
         {"dataset": {**SEEDS[0].record["dataset"], "train_images": 1_000}},
         {"model": "vgg10"},
         {"variant_of": "reference"},
         {"backbone": {"backbone": "efficientnetv2b0"}},
     ],
-    ids=["precision", "images", "model", "base", "backbone"],
+    ids=["precision", "deterministic", "images", "model", "base", "backbone"],
 )
 def test_a_base_differs_in_nothing_else(other):
     assert results.effects([*SEEDS, _variant(SEEDS[0], **other)]).empty

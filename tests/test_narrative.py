@@ -141,6 +141,10 @@ def test_a_difference_that_rounds_to_zero_has_no_minus():
     ]
 
 
+def test_a_difference_of_losses_that_rounds_to_zero_has_no_minus_either():
+    assert [text.loss_difference(value) for value in (-0.001, -0.289)] == ["+0.00", "−0.29"]
+
+
 # Conclusions
 
 

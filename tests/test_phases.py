@@ -9,6 +9,7 @@ from tiny_training import BACKBONE, BLOCKS, TRANSFER, find_backbone
 from cifar_helpers import models, results, training
 from cifar_helpers.recipes import variant
 from cifar_helpers.training import phases, trainings
+from cifar_helpers.training.records import weights_digest
 
 # With SGD a difference in rounding stays one; Adam makes whole steps of it where gradients are small.
 _HEAD, _ALL = (replace(phase, epochs=1, optimizer="sgd") for phase in TRANSFER.phases)
@@ -53,6 +54,16 @@ def test_each_phase_sees_images_of_its_size_and_the_network_ends_at_the_recipes(
     (found,) = results.load_results(out)
     assert found.record["image_size"] == 64
     assert [phase["run"] for phase in found.record["epochs"]["phases"]] == [1, 1, 1]
+
+
+def test_more_layers_than_the_backbone_has_are_all_of_them(toy_splits):
+    part = toy_splits.resplit(0.2, train_size=20)
+    recipes = [
+        replace(TRANSFER, augmentation="flip", phases=(_HEAD, replace(_ALL, unfrozen=layers)))
+        for layers in (None, 1_000)
+    ]
+    ends = [weights_digest(_train(recipe, part).model) for recipe in recipes]
+    assert ends[0] == ends[1]
 
 
 def test_a_training_that_stopped_between_two_sizes_goes_on_in_the_larger_one(

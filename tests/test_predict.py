@@ -181,6 +181,15 @@ def test_what_is_no_picture_is_refused_with_status_2(write, tmp_path, capsys):
     assert shown.err.startswith("predict: error: picture.png must be a picture") and not shown.out
 
 
+def test_a_picture_that_its_decoder_gives_up_on_is_refused(tmp_path, monkeypatch):
+    def give_up(path):
+        raise RuntimeError("Failed to decode image")
+
+    monkeypatch.setattr(predict.Image, "open", give_up)
+    with pytest.raises(UserError, match="Failed to decode image"):
+        predict.read_picture(tmp_path / "picture.avif")
+
+
 def test_a_picture_that_is_not_there_is_refused_with_status_2(tmp_path, capsys):
     assert predict.main([str(tmp_path / "none.jpg")]) == 2
     assert "there is no" in capsys.readouterr().err

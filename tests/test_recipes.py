@@ -68,6 +68,15 @@ def test_words_and_backbones_names_are_not_in_the_hash():
     assert len({_hash_of(record, BASELINE, precision=name) for name in names}) == 1
 
 
+def test_a_whole_number_counts_as_the_fraction_it_equals():
+    record, phase = PUBLISHED[0].record, BASELINE.phases[0]
+    whole, fraction = (
+        replace(BASELINE, dropout=dropout, phases=(replace(phase, weight_decay=decay),))
+        for dropout, decay in ((0, 1), (0.0, 1.0))
+    )
+    assert _hash_of(record, whole) == _hash_of(record, fraction)
+
+
 @dataclass(frozen=True)
 class _LaterRecipe(recipes.Recipe):
     """A recipe of a later edition, with a field more."""

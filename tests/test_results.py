@@ -263,6 +263,16 @@ def test_a_record_that_cannot_be_read_just_now_is_left_alone(finished, tmp_path,
     assert path.exists() and results.find_result(tmp_path, run.recipe, 1, wanted)
 
 
+def test_predictions_that_cannot_be_read_just_now_are_left_alone(finished, tmp_path):
+    _, run, result = finished
+    path = results.save_result(result, tmp_path)
+    path.with_suffix(".npz").unlink()
+    path.with_suffix(".npz").mkdir()  # no file can be opened there, by root neither
+    with pytest.raises(UserError, match="could not be read"):
+        results.find_result(tmp_path, run.recipe, 1, result.record["parameters_hash"])
+    assert path.exists()
+
+
 def test_a_damaged_record_in_earlier_is_left_and_its_training_done_anew(finished, tmp_path, capsys):
     _, run, result = finished
     wanted = result.record["parameters_hash"]
@@ -611,6 +621,15 @@ def test_an_empty_folder_is_compared_by_the_published_records_with_images_and_wi
     assert len(comparison.found) == len(PUBLISHED) and comparison.splits is images
     assert "published ones" in comparison.notice()
     assert not any(result.other_copy for result in comparison.found)
+
+
+def test_beside_photographs_at_hand_records_of_drawings_do_not_count(
+    finished, toy_splits, tmp_path
+):
+    results.save_result(finished[2], tmp_path)
+    images = _real(toy_splits, sha256=PUBLISHED[0].record["dataset"]["sha256"])
+    comparison = results.for_comparison(tmp_path, images)
+    assert len(comparison.found) == len(PUBLISHED) and comparison.splits is images
 
 
 def test_a_toy_run_never_shows_the_published_records(toy_splits, tmp_path):

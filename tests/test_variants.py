@@ -91,6 +91,7 @@ def test_a_variant_has_no_published_figures():
         ({"phase": {"learning_rate": -1.0}}, "learning_rate must be above 0; received -1.0"),
         ({"phase": {"warmup": 2.0}}, r"warmup must be in \[0, 1\); received 2.0"),
         ({"phase": {"ema": 1.5}}, r"ema must be in \[0, 1\)"),
+        ({"temperature": 4.0}, "without a teacher, teacher_share must be 0 and temperature 1"),
         ({"label_smoothing": 3.0}, r"label_smoothing must be in \[0, 1\); received 3.0"),
         ({"image_size": -5}, "image_size must be 0 or a whole number from 32 to 512; received -5"),
         ({"phase": {"image_size": 48.5}}, "image_size must be 0 or a whole number from 32 to 512"),

@@ -14,7 +14,7 @@ from cifar_helpers import metrics, models, plotting, recipes, results
 from cifar_helpers.narrative.answers import difference
 from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import DASH, count, duration, p_value, percent
+from cifar_helpers.text import DASH, count, duration, multiply_adds, p_value, percent
 
 _TOO_FEW = Markdown("*It takes records of two models to compare them.*")
 
@@ -154,7 +154,7 @@ def cost_table(chosen: list[Result]) -> HTML:
                 "model": results.row_label(result),
                 "test accuracy": percent(record["test"]["accuracy"]),
                 "weights": count(record["parameters"]["total"]),
-                "multiply-adds per image": f"{record['multiply_adds'] / 1e6:,.1f} M",
+                "multiply-adds per image": multiply_adds(record["multiply_adds"]),
                 "training": results.time_in_words([record]),
                 "per epoch": duration(_seconds_per_epoch(record)),
                 "on": ", ".join(results.machines([result])),

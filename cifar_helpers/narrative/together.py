@@ -12,9 +12,10 @@ from cifar_helpers import metrics, plotting, results
 from cifar_helpers.data import Splits
 from cifar_helpers.narrative.answers import difference
 from cifar_helpers.narrative.closer import NO_PICTURES, subject, title, train_anew
+from cifar_helpers.narrative.findings import shortened
 from cifar_helpers.narrative.html import to_html
 from cifar_helpers.results import Result
-from cifar_helpers.text import count, interval, p_value, percent, points
+from cifar_helpers.text import count, interval, loss, multiply_adds, p_value, percent, points
 
 _UNTRACED = "2026-11-26"  # since then a prediction time leaves out what TensorFlow takes to trace
 
@@ -146,7 +147,11 @@ def _no_duplicates(found: list[Result]) -> str:
     transfer = [result for result in found if result.record["backbone"]]
     if not transfer:
         return "Near-duplicates are not looked for: there is no record of the transfer network."
-    command = train_anew(results.best_by_validation(transfer))
+    if not (whole := [each for each in transfer if not shortened([each])]):
+        return (
+            "Near-duplicates are not looked for: shortened training runs do not keep what it takes."
+        )
+    command = train_anew(results.best_by_validation(whole))
     return (
         "Near-duplicates are not looked for: no record of the transfer network holds the nearest "
         f"training images yet. {command} trains it anew and keeps them beside its record."
@@ -171,14 +176,14 @@ def ensemble_table(chosen: list[Result]) -> HTML | Markdown:
     return to_html(pd.DataFrame(rows), "ensemble")
 
 
-def _member_row(label: str, labels, probabilities, multiply_adds: int) -> dict[str, str]:
+def _member_row(label: str, labels, probabilities, work: int) -> dict[str, str]:
     return {
         "model": label,
         "test accuracy": percent(metrics.accuracy(labels, probabilities)),
         "95 % interval": interval(*metrics.accuracy_interval(labels, probabilities)),
-        "test loss": f"{metrics.cross_entropy(labels, probabilities):.3f}",
+        "test loss": loss(metrics.cross_entropy(labels, probabilities)),
         "error (ECE)": percent(metrics.calibration(labels, probabilities)["ece"]),
-        "multiply-adds per image": f"{multiply_adds / 1e6:,.1f} M",
+        "multiply-adds per image": multiply_adds(work),
     }
 
 

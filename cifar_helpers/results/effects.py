@@ -57,7 +57,11 @@ def beside_their_bases(found: list[Result]) -> list[list[tuple[Result, Result]]]
     """
     experiments, paired = list(by_experiment(found).values()), []
     for group in experiments:
-        bases = (each for each in experiments if _is_base(each[0].record, group[0].record))
+        bases = (
+            each
+            for each in experiments
+            if _is_base(each[0].record, group[0].record) and _alike_in_size(each[0], group[0])
+        )
         paired.append(max((_by_seed(group, base) for base in bases), key=len, default=[]))
     chosen: dict[tuple[str, str], list[tuple[Result, Result]]] = {}
     for pairs in filter(None, paired):
@@ -76,8 +80,22 @@ def _is_base(base: dict, record: dict) -> bool:
         and all(base["dataset"].get(name) == record["dataset"].get(name) for name in images)
         and epochs[0] == epochs[1]
         and base["precision"] == record["precision"]
+        and base.get("deterministic") == record.get("deterministic")
         and backbone_of(base) == backbone_of(record)
     )
+
+
+def _alike_in_size(base: Result, result: Result) -> bool:
+    """Whether image sizes differ only as the recipes do: both as written, or both made smaller.
+
+    Of a recipe that the package does not know nothing can be said.
+    """
+    sizes = [each.record["image_size"] for each in (base, result)]
+    written = [each.recipe.image_size for each in (base, result) if each.recipe]
+    if len(written) < 2:
+        return True
+    as_written = [size == wanted for size, wanted in zip(sizes, written, strict=True)]
+    return as_written[0] == as_written[1] and (sizes[0] == sizes[1] or written[0] != written[1])
 
 
 def _by_seed(group: list[Result], base: list[Result]) -> list[tuple[Result, Result]]:

@@ -107,7 +107,14 @@ class _StoredArrays(Mapping):
     def __init__(self, path: Path):
         self.path = path
         self._read: dict[str, np.ndarray] = {}
-        if not zipfile.is_zipfile(path):
+        try:
+            with open(path, "rb") as file:  # by its path, what cannot be read would be no archive
+                whole = zipfile.is_zipfile(file)
+        except FileNotFoundError:
+            whole = False
+        except OSError as error:
+            raise UserError(f"the predictions {path} could not be read: {error}") from error
+        if not whole:
             raise UserError(f"the predictions {path} are not there, or not whole")
 
     @cached_property

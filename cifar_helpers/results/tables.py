@@ -246,6 +246,8 @@ class Comparison(NamedTuple):
 def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") -> Comparison:
     """The study's rows in a folder that may share a table; the published ones where it holds none.
 
+    Beside photographs at hand, records of drawings do not count.
+
     They are the records of the images at hand and, marked, those of another copy that has the same
     labels in the same order. Where there are none, and the data set asked for is "auto", records of
     other images are shown without pictures: they hold predictions and labels.
@@ -253,9 +255,13 @@ def for_comparison(out: str | Path, splits: Splits, *, dataset: str = "auto") ->
     Raises:
         UserError: if there is no record left.
     """
-    own = without_variants(load_results(out))
-    found = own or without_variants(published())
     source = splits.source
+    own = [
+        each
+        for each in without_variants(load_results(out))
+        if each.record["dataset"]["real"] or not source.real
+    ]
+    found = own or without_variants(published())
     told = (
         []
         if own

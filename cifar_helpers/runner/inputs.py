@@ -103,9 +103,8 @@ def find_weights(
     if not any("backbone" in notebook.types for notebook in notebooks):
         return ()
     asked = options.backbone if options.backbone not in (None, "auto") else begun_with
-    names = [asked or "auto", *_own_backbones(options, notebooks)]
     try:
-        return run_apart(load_weights, names, absolute_path(options.weights_file))
+        found = run_apart(load_weights, [asked or "auto"], absolute_path(options.weights_file))
     except WeightsError as error:
         if asked == begun_with != "":
             raise WeightsError(
@@ -113,6 +112,8 @@ def find_weights(
                 f"be had: {error} Or name another folder with --out."
             ) from error
         raise
+    own = _own_backbones(options, notebooks)
+    return (*found, *run_apart(load_weights, own, "")) if own else found
 
 
 def _own_backbones(options: Options, notebooks: Sequence[Notebook]) -> list[str]:

@@ -117,7 +117,7 @@ def connect(address: str | None) -> contextlib.AbstractContextManager:
         ) from None
     try:
         client = Client(address, timeout="10s")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AssertionError) as error:  # the latter of addresses
         raise UserError(f"--scheduler {address} does not answer: {first_line(error)}.") from error
     try:
         if not client.nthreads():

@@ -35,13 +35,16 @@ def phase_inputs(
     options: dict[str, Any] = {"batch_size": phase.batch_size, "seed": run.seed, "epoch": epoch}
     if models.MODELS[run.recipe.model].has_backbone:
         models.fine_tune(model, layers=phase.unfrozen)
+        whole = models.backbone_layers(model)[
+            0
+        ].trainable  # also where more is asked for than it has
         # With many views of an image only the pooled features are cached, of two of them.
         views = data.find_policy(run.recipe.augmentation).views
-        if phase.unfrozen == 0 or (phase.unfrozen and views in (1, 2)):
+        if phase.unfrozen == 0 or (not whole and views in (1, 2)):
             if run.teacher:
                 raise UserError(
                     "a teacher needs each image as it is shown, and what is frozen is computed once "
-                    "for each; set teacher='', or unfreeze every layer in the phases of "
+                    "for each; set teacher='', teacher_share=0 and temperature=1, or unfreeze every layer in the phases of "
                     f"{run.recipe.name}."
                 )
             trunk, tail = models.split(model)
