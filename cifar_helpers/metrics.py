@@ -367,7 +367,7 @@ def examples(
 
     Returns:
         Positions in `labels`, int64 `(m,)`, ties in the order of the images: `wrong`, the wrong
-        predictions that the model was surest of; `nearly tied`, of the rest those whose two most
+        predictions that the model was surest of; `closest calls`, of the rest those whose two most
         probable classes are closest, right or wrong; `right`, of the rest the right predictions it
         was surest of, one of each predicted class.
     """
@@ -388,7 +388,7 @@ def examples(
     free[tied] = False
     right = take(predicted == labels, -confidence)
     first_of_class = np.sort(np.unique(predicted[right], return_index=True)[1])
-    return {"right": right[first_of_class][:count], "nearly tied": tied, "wrong": wrong}
+    return {"right": right[first_of_class][:count], "closest calls": tied, "wrong": wrong}
 
 
 def disagreement(predictions: dict[str, np.ndarray], labels: ArrayLike) -> dict:

@@ -368,12 +368,12 @@ def test_examples_are_the_surest_of_each_class_the_closest_calls_and_the_surest_
     probabilities = np.stack([first, 1 - np.array(first)], axis=1)
     found = metrics.examples(labels, probabilities, 2)
     # Sure mistakes: 3 and 6; close calls: 4 (right) and 5 (wrong); then the surest of each class.
-    expected = {"right": [1, 2], "nearly tied": [4, 5], "wrong": [3, 6]}
+    expected = {"right": [1, 2], "closest calls": [4, 5], "wrong": [3, 6]}
     assert {name: positions.tolist() for name, positions in found.items()} == expected
     among = metrics.examples(labels, probabilities, 1, among=[0, 2, 4, 5])
     assert {name: positions.tolist() for name, positions in among.items()} == {
         "right": [0],
-        "nearly tied": [4],
+        "closest calls": [4],
         "wrong": [5],
     }
 

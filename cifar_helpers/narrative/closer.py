@@ -148,7 +148,7 @@ def _command(row: recipes.Recipe) -> str:
 
 
 def plot_examples(result: Result, splits: Splits | None) -> Figure | Markdown:
-    """Test images that the network gets right, whose classes nearly tie, and that it gets wrong."""
+    """Test images that the network gets right, decides by a hair, and gets wrong."""
     if splits is None:
         return NO_PICTURES
     groups = metrics.examples(result.labels, result.probabilities, 6)
@@ -162,7 +162,7 @@ def plot_examples(result: Result, splits: Splits | None) -> Figure | Markdown:
 def plot_heat_maps(
     result: Result, splits: Splits | None, maps: dict[int, np.ndarray]
 ) -> Figure | Markdown:
-    """Right, nearly tied and wrong predictions, each with the places that the network's answer rests on.
+    """Right predictions, closest calls and wrong ones, each with the places that the network's answer rests on.
 
     Args:
         result: of the network.
