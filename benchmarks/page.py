@@ -31,7 +31,7 @@ def section(machines: dict) -> str:
     )
     about = (
         "Variants of the same work alternate on the same machine, and each ratio is the median of "
-        "the rounds' ratios. *Ours* computes in the number format that `--precision auto` takes "
+        f"the rounds' ratios ({_rounds(machines)} rounds), in brackets their range. *Ours* computes in the number format that `--precision auto` takes "
         "there. *PyTorch* is the fastest of float32 and bfloat16, channels last, fused optimizer, "
         "and, where marked, `torch.compile`. *Stock Keras* is compared with ours in one number "
         "format and oneDNN setting, XLA off, and is fed as ours; *as it comes* is its `fit` on arrays with "
@@ -43,6 +43,16 @@ def section(machines: dict) -> str:
     parts = [about, names, _training_table(machines)]
     parts += filter(None, [_beside_table(machines), _other_figures(machines)])
     return "\n" + "\n\n".join(parts) + "\n"
+
+
+def _rounds(machines: dict) -> str:
+    """How many rounds the comparisons of the two tables had, as in "2 to 5"."""
+    counts = set()
+    for entry in machines.values():
+        training = [row for task in entry.get("training", {}).values() for row in task.values()]
+        counts |= {len(row["seconds"]) for row in training if row["seconds"]}
+        counts |= {len(task["seconds"]["one"]) for task in entry.get("beside", {}).values()}
+    return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def _name(letter: str, name: str, entry: dict) -> str:
@@ -104,8 +114,12 @@ def _times(slow: dict | None, fast: dict) -> str:
     if not slow:
         return MISSING
     scale = slow["images"] / fast["images"]
-    found = [each / scale for each in ratios(slow["seconds"], fast["seconds"])]
-    return f"**{statistics.median(found):.2f}** ({min(found):.2f} – {max(found):.2f})"
+    return _ratio([each / scale for each in ratios(slow["seconds"], fast["seconds"])])
+
+
+def _ratio(of_rounds: list[float]) -> str:
+    low, high = min(of_rounds), max(of_rounds)
+    return f"**{statistics.median(of_rounds):.2f}** ({low:.2f} – {high:.2f})"
 
 
 def _beside_table(machines: dict) -> str:
@@ -117,7 +131,7 @@ def _beside_table(machines: dict) -> str:
                 one, two = found["seconds"]["one"], found["seconds"]["two"]
                 speed = found["images"] / statistics.median(one)
                 both = 2 * found["images"] / statistics.median(two)
-                gain = f"**{2 * ratio(one, two):.2f}**"
+                gain = _ratio([2 * each for each in ratios(one, two)])
                 lines.append([task.label, letter, f"{speed:,.0f}", f"{both:,.0f}", gain])
     return _table(lines) if len(lines) > 1 else ""
 

@@ -27,8 +27,9 @@ _COLUMNS = (
 )
 SLOW_EPOCHS = (
     "of one training run; of several it is the mean, or a range if they differ more than twofold. An "
-    "epoch that a busy machine slowed to less than half the usual speed counts as a usual one; a time "
-    "that this makes more than a tenth shorter, often far below that by the clock, is an estimate, marked ≈"
+    "epoch that took over twice as long as the fastest quarter of its phase's, and over ten seconds more, as "
+    "on a busy machine, counts as the slowest of that quarter; a time that this makes more than a tenth "
+    "shorter, often far below that by the clock, is an estimate, marked ≈"
 )
 _GAP = (
     "is training minus validation accuracy, in percentage points, of the epoch whose weights were "
@@ -268,11 +269,10 @@ def describe_results(found: list[Result]) -> str:
     images = entry.subject if entry else dataset["name"]
     if dataset["real"] and not dataset["verified"]:
         images += (
-            " (a complete copy whose files are not byte for byte the official ones; whether pixels or "
-            "labels differ is not known)"
+            " (a complete copy whose files are not byte for byte the official ones; see Limits)"
         )
     lines = [
-        f"Test accuracy on {images}, trained on {'; '.join(results.machines(found))}.",
+        f"Test accuracy on {images}. Training ran on {'; '.join(results.machines(found))}.",
         short_line(found),
         *_transfer_lines(found),
         *results.mark_lines(found),

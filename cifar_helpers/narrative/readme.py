@@ -10,7 +10,7 @@ from cifar_helpers.narrative.conclusions import conclusion_rows
 from cifar_helpers.narrative.findings import describe_results
 from cifar_helpers.narrative.html import bullets
 from cifar_helpers.results import Result
-from cifar_helpers.text import listed, points
+from cifar_helpers.text import duration, listed, points
 
 _COLUMNS = (
     "network (recipe)",
@@ -38,7 +38,7 @@ def results_section(found: list[Result]) -> str:
 
 def _headline(found: list[Result]) -> list[str]:
     """What the study comes to, in a few lines."""
-    lines = study_lines(found)
+    lines = [*study_lines(found), _beside_original(found)]
     if found[0].record["dataset"]["real"]:
         good = results.good_rows(found)
         lines.append(
@@ -54,7 +54,20 @@ def _headline(found: list[Result]) -> list[str]:
             f"Not trained for all their epochs yet: the *best* recipes of {listed(lacking)}, which short "
             "training runs on validation images chose."
         )
-    return lines
+    return list(filter(None, lines))
+
+
+def _beside_original(found: list[Result]) -> str:
+    """How far the rows that follow the study on its own networks are from its figures."""
+    table = results.results_table(found)
+    rows = table[table["reference"].notna() & (table["reference_backbone"] == "")]
+    if len(rows) < 2:
+        return ""
+    apart = 100 * (rows["accuracy"] - rows["reference"])
+    return (
+        f"The {len(rows)} rows that rebuild the study on its own networks differ from its test accuracies by "
+        f"{points(apart.min())} to {points(apart.max())} points."
+    )
 
 
 def _single_changes(effects: pd.DataFrame) -> list[str]:
@@ -111,7 +124,8 @@ def _claims(found: list[Result], variants: list[Result]) -> str:
         "its verdict holds for training runs of that length: *short-base* and *short-improved* are the rows "
         "with fewer epochs and images, *with-callbacks* is *short-base* with callbacks, *long-base* has "
         "more epochs and fewer images. A claim is *supported* where the interval lies above zero, "
-        "*contradicted* below it, *undecided* where it contains zero. "
+        "*contradicted* below it, *undecided* where it contains zero: that is no evidence against a claim, since an "
+        "interval over three seeds can be wider than the effect. "
         "[Notebook 5](notebooks/05_comparison.ipynb) says which settings change more than they say. Intervals allow for seeds and test "
         "images together, that of stability for seeds alone, that of mistakes for test images alone. A "
         "difference above zero speaks for the claim:\n\n"
@@ -134,7 +148,15 @@ def commands_section(found: list[Result]) -> str:
             ],
         }
     )
-    return f"\n{results.to_markdown(table)}{_in_all(found)}\n"
+    return f"\n{results.to_markdown(table)}\n\n{_versions(found)}{_in_all(found)}\n"
+
+
+def _versions(found: list[Result]) -> str:
+    """The software that the rows were trained with."""
+    used = pd.DataFrame([result.record["versions"] for result in found])
+    names = {"python": "Python", "tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
+    told = [f"{name} {' or '.join(sorted(set(used[key])))}" for key, name in names.items()]
+    return f"All were trained with {listed(told)}."
 
 
 def _in_all(found: list[Result]) -> str:
@@ -148,8 +170,10 @@ def _in_all(found: list[Result]) -> str:
         and result.record["seed"] in models.MODELS[result.record["model"]].seeds
     ]
     backbone = next(filter(None, map(results.backbone_of, plain)))
+    time = results.time_in_words(plain, total=True)
+    wall = duration(sum(record["seconds"]["train"] for record in plain))
     return (
         f"\n\n`run_all.py --backbone {backbone}` trains all of these rows except those of the recipe "
         f"*best*, with the default seeds. The times of their records add up to "
-        f"{results.time_in_words(plain, total=True)}; many of them had to share two cores with another one."
+        f"{time}{f' ({wall} by the clock)' if '≈' in time else ''}; many of them had to share two cores with another one."
     )
