@@ -1,5 +1,6 @@
 """Runs the study: the five notebooks in order, into a run folder with an HTML report."""
 
+import io
 import sys
 
 from cifar_helpers.runner import options, run
@@ -22,6 +23,9 @@ disagreement; 2 refused, for its arguments, data or folder; 130 interrupted.
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the study by a command line, None for `sys.argv`; gives the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # in a code page that lacks "≈" it becomes "?"
+            stream.reconfigure(errors="replace")
     return run(options.parse(arguments, description=__doc__, epilog=EXAMPLES))
 
 

@@ -115,8 +115,9 @@ def _read(path: Path) -> np.ndarray | None:
         pass
     except (OSError, ValueError, EOFError) as error:
         print(f"{path.name} in the cache could not be read ({error}): computed anew.")
-        with contextlib.suppress(OSError):
-            os.replace(path, path.with_suffix(".corrupt"))
+        if files.is_damage(error):
+            with contextlib.suppress(OSError):
+                os.replace(path, path.with_suffix(".corrupt"))
     return None
 
 

@@ -63,10 +63,12 @@ def load_model(out: str | os.PathLike, model: str, recipe: str, seed: int = 0) -
     path = results.model_path(out, model, recipe, seed)
     if not path.exists():
         folder = user_path(out)
+        record = results.record_path(out, model, recipe, seed)
+        first = f"Remove its record, {record}, and train" if record.exists() else "Train"
         where = f" --out {shlex.quote(str(out))}" if (folder / "run.json").exists() else ""
         raise UserError(
             f"the network of {model}, recipe {recipe}, seed {seed} must be in {path.parent}; it has "
-            f"no {path.name}. Train it: python run_all.py --notebooks {models.MODELS[model].number} "
+            f"no {path.name}. {first} it: python run_all.py --notebooks {models.MODELS[model].number} "
             f"--recipes {recipe} --seeds {seed}{where}."
         )
     from cifar_helpers.training import read_network

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -40,6 +41,19 @@ def test_a_damaged_file_is_kept_apart_and_computed_anew(home, capsys):
     np.testing.assert_array_equal(cache.cached({}, lambda: np.arange(1000)), np.arange(1000))
     assert list(home.glob("*.corrupt")) and "computed anew" in capsys.readouterr().out
     np.testing.assert_array_equal(cache.cached({}, _never), np.arange(1000))
+
+
+def test_a_file_that_cannot_be_read_just_now_is_not_taken_for_damaged(home, monkeypatch):
+    cache.cached({}, lambda: np.arange(6))
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", refuse)
+        np.testing.assert_array_equal(cache.cached({}, lambda: np.arange(6)), np.arange(6))
+    assert not list(home.glob("*.corrupt"))
+    np.testing.assert_array_equal(cache.cached({}, _never), np.arange(6))
 
 
 def test_the_longest_unused_file_makes_room(home, monkeypatch):

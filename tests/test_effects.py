@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from cifar_helpers import narrative, plotting, results
+from cifar_helpers import narrative, plotting, recipes, results
 from cifar_helpers.errors import UserError
 from cifar_helpers.runner import check, options
 from cifar_helpers.runner.record import hold
@@ -195,6 +195,12 @@ def test_without_records_a_sentence_says_which_command_makes_them(model, tmp_pat
     text = narrative.plot_effects(model, str(tmp_path), splits).data
     assert "No ablation has records yet" in text and "--recipes ablations" in text
     assert narrative.describe_effects(model, str(tmp_path), splits).data == ""
+
+
+def test_a_network_without_ablations_has_none_to_train(splits, monkeypatch):
+    monkeypatch.setattr(recipes, "of_model", lambda model: [])
+    text = narrative.plot_effects("vgg10", "", splits).data
+    assert text == "*This network has no ablations.*"
 
 
 def test_on_the_toy_set_nothing_is_said(recorded, splits):

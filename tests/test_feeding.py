@@ -79,6 +79,12 @@ def test_the_epoch_advances_once_an_epoch():
     assert batches.epoch == 3
 
 
+def test_what_is_computed_in_bfloat16_comes_back_in_float32():
+    network = training.build(TINY, precision="mixed_bfloat16")
+    part = keras.Model(network.input, network.layers[-2].output)
+    assert training.predict(part, np.zeros((2, 32, 32, 3), "uint8")).dtype == "float32"
+
+
 def test_a_prediction_traces_the_network_once_whatever_a_block_of_steps_is(monkeypatch):
     model = training.build(TINY)
     compile_for(model, TINY.phases[0], steps=1, label_smoothing=0.0)

@@ -1,5 +1,6 @@
 """The runner, with real kernels and tiny notebooks that are named for their one condition."""
 
+import io
 import json
 import re
 import shutil
@@ -911,3 +912,15 @@ def test_report_names_the_backbone_that_was_used_and_the_one_that_was_published(
     (row,) = [row for row in rows if row["recipe"].startswith("96px")]
     assert row["network"] == "EfficientNet-Lite0"
     assert row["original"].endswith("(30+30 epochs, EfficientNetV2B0)")
+
+
+def test_a_log_in_a_code_page_gets_what_that_has_room_for(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    import run_all
+
+    log = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", log)
+    monkeypatch.setattr(run_all, "run", lambda options: print("≈ 4 min"))
+    run_all.main([])
+    log.flush()
+    assert log.buffer.getvalue().strip() == b"? 4 min"

@@ -57,6 +57,13 @@ def test_a_network_that_the_run_does_not_hold_is_refused_by_name(tmp_path):
     (tmp_path / "run.json").touch()
     with pytest.raises(UserError, match=f"--seeds 1 --out {re.escape(shlex.quote(str(tmp_path)))}"):
         predict.load_model(tmp_path, "vgg10", "base", seed=1)
+    record = results.record_path(tmp_path, "vgg10", "base", 1)
+    record.parent.mkdir(parents=True)
+    record.touch()  # a training that has one is not done again
+    with pytest.raises(
+        UserError, match=f"Remove its record, {re.escape(str(record))}, and train it"
+    ):
+        predict.load_model(tmp_path, "vgg10", "base", seed=1)
     with pytest.raises(UserError, match="received 'vgg'. Did you mean vgg10"):
         predict.load_model(tmp_path, "vgg", "base")
 

@@ -1,6 +1,7 @@
 import errno
 import json
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -246,6 +247,17 @@ def test_a_record_that_a_look_with_other_parameters_displaced_is_put_back(finish
     assert network.read_bytes() == b"another network"
     assert results.find_result(tmp_path, run.recipe, 1, "b" * 64) is None
     assert network.read_bytes() == b"another network"
+
+
+def test_predictions_written_after_their_record_was_read_are_not_taken_for_its_own(
+    finished, tmp_path
+):
+    _, run, result = finished
+    path = results.save_result(result, tmp_path).with_suffix(".npz")
+    (found,) = results.load_results(tmp_path)
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(UserError, match="written anew since their record was read"):
+        _ = found.probabilities
 
 
 def test_a_record_that_cannot_be_read_just_now_is_left_alone(finished, tmp_path, monkeypatch):

@@ -308,6 +308,11 @@ def test_few_images_make_enough_steps_in_smaller_batches():
     assert baseline.phases[0].batch_size == 64
 
 
+def test_seeds_may_be_numpys(tmp_path):
+    planned = training.plan("vgg10", ["base"], seeds=list(np.arange(2)), out=str(tmp_path))
+    assert [seed for _, seed in planned] == [0, 1]
+
+
 def test_reference_rows_are_resized_by_their_place_not_by_their_names(monkeypatch):
     renamed = [
         replace(row, name={"96px": "small", "224px": "large"}.get(row.name, row.name))

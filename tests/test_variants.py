@@ -129,6 +129,12 @@ def test_a_field_that_a_network_has_no_use_for_is_refused():
         training.build(made)
 
 
+def test_a_network_with_dropout_wants_a_rate():
+    (row,) = recipes.select("vgg10", ["base"])
+    with pytest.raises(UserError, match="vgg10 has dropout layers; give the recipe base a rate"):
+        training.build(replace(row, dropout=None))
+
+
 @pytest.mark.parametrize(
     "change",
     [

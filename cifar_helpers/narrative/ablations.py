@@ -39,6 +39,8 @@ def plot_effects(model: str, out: str, splits: Splits) -> Figure | Markdown:
             "*What a part of a recipe is worth on drawings says nothing about photographs: nothing "
             "is shown for the toy set.*"
         )
+    if not _ablations(model):
+        return Markdown("*This network has no ablations.*")
     if rows.empty:
         return Markdown(f"*No ablation has records yet.* {_command(model, rows)}")
     acted = rows[~rows["same_training"]]

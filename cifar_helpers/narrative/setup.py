@@ -153,9 +153,11 @@ def recipe_table(plan: list[tuple[Recipe, int]]) -> HTML:
 
 def _augmentation(recipe: Recipe) -> str:
     policy = data.find_policy(recipe.augmentation)
-    # While the whole backbone is frozen, the head sees each image and its mirror image.
-    flipped_first = models.MODELS[recipe.model].has_backbone and policy.views is None
-    return (f"{data.POLICIES['flip'].label} → " if flipped_first else "") + policy.label
+    # While the whole backbone is frozen, the head sees two views at most: an image and its mirror image.
+    flips = models.MODELS[recipe.model].has_backbone and policy.views not in (1, 2)
+    shown = (flips and phase.unfrozen == 0 for phase in recipe.phases)
+    labels = (data.POLICIES["flip"].label if only else policy.label for only in shown)
+    return " → ".join(dict.fromkeys(labels))
 
 
 def _rare_rows(recipe: Recipe) -> dict[str, str]:

@@ -31,6 +31,7 @@ from cifar_helpers.results.store import (
     model_path,
     published,
     published_network,
+    record_path,
     save_result,
 )
 from cifar_helpers.results.tables import (
@@ -88,6 +89,7 @@ __all__ = [
     "print_table",
     "published",
     "published_network",
+    "record_path",
     "records_of",
     "results_table",
     "row_label",

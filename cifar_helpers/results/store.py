@@ -110,6 +110,7 @@ class _StoredArrays(Mapping):
         try:
             with open(path, "rb") as file:  # by its path, what cannot be read would be no archive
                 whole = zipfile.is_zipfile(file)
+                self._written = os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
             whole = False
         except OSError as error:
@@ -142,7 +143,9 @@ class _StoredArrays(Mapping):
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with open(self.path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+                if os.fstat(opened.fileno()).st_mtime_ns != self._written:
+                    raise ValueError("they were written anew since their record was read")
                 yield file
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"the predictions {self.path} could not be read: {error}") from error
@@ -197,6 +200,11 @@ class _Place:
 def model_path(out: str | os.PathLike, model: str, recipe: str, seed: int) -> Path:
     """Where a run keeps the trained network of a row, a `.keras` file."""
     return _Place(user_path(out), model, recipe, seed).network
+
+
+def record_path(out: str | os.PathLike, model: str, recipe: str, seed: int) -> Path:
+    """Where a run keeps the record of a row, a JSON file."""
+    return _Place(user_path(out), model, recipe, seed).record
 
 
 def checkpoint_path(

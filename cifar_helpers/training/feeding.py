@@ -55,13 +55,14 @@ def in_order(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> data
 
 
 def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Class probabilities, float32 `(n, classes)`, of uint8 images `(n, 32, 32, 3)`."""
+    """What a network, or a part of one, makes of uint8 images `(n, 32, 32, 3)`, float32 `(n, ...)`."""
     if on_tensorflow_cpu():
         model.jit_compile = False  # a network that is not compiled would go through XLA
     batches = in_order(model, images, np.zeros(len(images), "int64"))
     # Of a block of steps Keras' `predict` traces each, which takes longer than the steps.
     steps, model.steps_per_execution = model.steps_per_execution, 1
     try:
-        return model.predict(feed(batches), verbose=0)
+        # In bfloat16 what comes before the head is no type that NumPy has.
+        return model.predict(feed(batches), verbose=0).astype("float32", copy=False)
     finally:
         model.steps_per_execution = steps

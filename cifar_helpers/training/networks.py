@@ -45,6 +45,11 @@ def check(recipe: Recipe) -> None:
                 value = getattr(part, each.name)
                 if each.name in _OF_BACKBONES and value != each.default:
                     unused[each.name] = value
+    if "dropout" in taken and recipe.dropout is None:
+        raise UserError(
+            f"the network {recipe.model} has dropout layers; give the recipe {recipe.name} a rate for "
+            "them, such as dropout=0.2, or 0 for none."
+        )
     for name, value in unused.items():
         raise UserError(
             f"the network {recipe.model} has no {name}; received {value!r}. Leave {name} out of the "

@@ -51,8 +51,9 @@ def plan(
     entry = models.MODELS[model]
     _check_numbers(seeds, epochs, image_size)
     quick = recipes.is_quick(epochs)
+    seeds = [int(seed) for seed in seeds]  # NumPy's have no JSON
     if not seeds and quick:
-        seeds = (0,)
+        seeds = [0]
     image_size = image_size or (entry.quick_image_size if quick else ())
     chosen = [
         recipes.for_backbone(recipe, backbone).capped(epochs)

@@ -112,7 +112,8 @@ def read_network(path: Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise UserError(
-            f"the network {path.name} could not be read: {error}. Remove it and train it anew."
+            f"the network {path.name} could not be read: {error}. Remove it and its record, the JSON file in "
+            "results, and train it anew."
         ) from error
 
 

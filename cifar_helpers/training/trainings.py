@@ -96,6 +96,7 @@ def train(
             be had.
     """
     check(recipe)
+    seed = int(seed)  # NumPy's have no JSON
     splits = splits.resplit(recipe.validation_fraction, train_size=_train_size(recipe, splits))
     weights = _weights_for(recipe, weights)
     if verbose:
