@@ -80,7 +80,7 @@ CLAIMS = (
         note="the random backbone trains in the second phase alone, at a rate chosen for fine-tuning",
     ),
     Claim(
-        "Next step: stronger augmentation (random crop and flip) helps",
+        "Next step: stronger augmentation (random crop and flip, against none) helps",
         "baseline_cnn",
         "no-augmentation",
         False,

@@ -65,6 +65,7 @@ def _column_lines(found: list[Result]) -> list[str]:
         f"<i>Gap</i> {_GAP}",
         f"<i>Time</i> is that {SLOW_EPOCHS}.",
         f"The interval covers {', or '.join(kinds)}.",
+        "Differences are taken before rounding.",
     ]
     if found[0].record["dataset"]["real"]:
         lines.append(
@@ -118,7 +119,9 @@ def _best_line(group: list[Result], *, alone: bool) -> str:
     row = results.results_table(group).iloc[0]
     name = f"**{row['recipe']}**"
     if not alone:
-        name = f"The recipe that did best on the validation images, {name},"
+        name = (
+            f"Of the recipes on this page the one that did best on the validation images, {name},"
+        )
     mean = f"on average over {len(group)} seeds " if len(group) > 1 else ""
     return (
         f"{name} classifies {mean}**{percent(row['accuracy'])}** of the test images correctly "

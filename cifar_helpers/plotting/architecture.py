@@ -14,7 +14,7 @@ from cifar_helpers.plotting import alt_text, style
 
 _SCALE = (
     "A square's edge grows with the logarithm of the feature map's height and width; one more sheet "
-    "stands for four times the channels. A bar is a vector."
+    "stands for about four times the channels. A bar is a vector."
 )
 _ARCS = " Arcs over the arrow to a block are the skip connections inside it."
 _SKIPS = {
@@ -107,7 +107,7 @@ def _draw_feature_map(
         axes.add_patch(Rectangle((x - 0.07, y - height / 2), 0.14, height, **look))
         return 0.07
     side = 0.2 + 0.5 * math.log2(shape[0] + 1) / math.log2(largest + 1)
-    sheets = 1 + round(math.log2(shape[2]) / 2)
+    sheets = 1 + int(math.log2(shape[2]) / 2)
     spread = 0.04 * (sheets - 1)
     for sheet in range(sheets):
         offset = spread / 2 - 0.04 * sheet
